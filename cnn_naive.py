@@ -1,0 +1,420 @@
+"""Convolutional neural networks in NumPy, as the textbook has them.
+
+Loops walk from sample to sample, row to row, column to column and filter to filter; each output
+is one small expression. cnn_sg.py has the same layers, with the same results, but for these
+loops: compare the two files to see what stride groups are.
+
+Tensors are (n_m, height, width, channels). n_m samples; ih, iw input height and width with
+padding; oh, ow the output's; n_c input channels; n_f filters; fh, fw filter height and width;
+s stride; p padding; A output and A_prev input of a layer; W weights, b biases; dX is the
+derivative of the loss by X; cce categorical cross-entropy; ce classification error.
+"""
+
+import math
+import os
+import zipfile
+from itertools import dropwhile
+
+import numpy as np
+
+
+class Layer:
+    """What layers share. One of your own needs `forward_propagate` and `backpropagate`.
+
+    Both raise ValueError, in one line, when they are handed what does not fit the layer.
+    """
+
+    arguments = ()  # of the constructor
+    weights = ()  # names of the arrays that learn; the first input tells their shapes
+    W = b = output_shape = None
+    rng = np.random.default_rng()  # draws the first weights; a Network brings its own
+    weight_decay, needs_dA_prev = 0.0, True  # Network.train sets them for one step
+
+    def __repr__(self):
+        return f"{type(self).__name__}({', '.join(str(each) for each in self.arguments)})"
+
+
+class ConvLayer(Layer):
+    """Convolution Z = X * W + b, without activation. X is the input in a frame of p zeros.
+
+    Z[m, i, j, f] = b[f] + sum over k, l, c of X[m, s i + k, s j + l, c] W[k, l, c, f]
+
+    filter_width is an int or a pair (height, width); W (fh, fw, n_c, n_f), b (1, 1, 1, n_f).
+    """
+
+    weights = ("W", "b")
+
+    def __init__(self, num_filters, filter_width, stride=1, padding=0):
+        _check_sizes(self, num_filters=num_filters, filter_width=filter_width, stride=stride)
+        _check_sizes(self, least=0, padding=padding)
+        self.fh, self.fw = np.broadcast_to(filter_width, 2).tolist()
+        self.n_f, self.s, self.p = num_filters, stride, padding
+        self.arguments = (self.n_f, (self.fh, self.fw), self.s, self.p)
+
+    def forward_propagate(self, input):
+        """(n_m, height, width, n_c) -> (n_m, oh, ow, n_f), oh = (height + 2p - fh) // s + 1."""
+        A_prev = _check_images(self, input, self.p)
+        n_m, ih, iw, n_c = A_prev.shape
+        fh, fw, s, n_f = self.fh, self.fw, self.s, self.n_f
+        oh, ow = (ih - fh) // s + 1, (iw - fw) // s + 1
+        if self.W is None:
+            W = _first_weights(self, (fh, fw, n_c, n_f), fh * fw * n_c, fh * fw * n_f)
+            self.W, self.b = W, np.zeros((1, 1, 1, n_f), W.dtype)
+        self.A_prev, self.output_shape = A_prev, (n_m, oh, ow, n_f)
+        Z = np.empty(self.output_shape, self.dtype)
+        for m in range(n_m):
+            for i in range(oh):
+                for j in range(ow):
+                    window = A_prev[m, s * i : s * i + fh, s * j : s * j + fw]
+                    for f in range(n_f):
+                        Z[m, i, j, f] = np.sum(window * self.W[..., f]) + self.b[0, 0, 0, f]
+        return Z
+
+    def backpropagate(self, d, learning_rate):
+        """Each Z is sum(window W) + b, hence dW = dZ window, db = dZ, dwindow = dZ W, summed up."""
+        dZ = _check_gradient(self, d)
+        fh, fw, s = self.fh, self.fw, self.s
+        n_m, oh, ow, n_f = dZ.shape
+        self.dW, self.db = np.zeros_like(self.W), np.zeros_like(self.b)
+        dA_prev = np.zeros_like(self.A_prev)
+        for m in range(n_m):
+            for i in range(oh):
+                for j in range(ow):
+                    window = self.A_prev[m, s * i : s * i + fh, s * j : s * j + fw]
+                    dwindow = dA_prev[m, s * i : s * i + fh, s * j : s * j + fw]
+                    for f in range(n_f):
+                        self.dW[..., f] += dZ[m, i, j, f] * window
+                        self.db[..., f] += dZ[m, i, j, f]
+                        if self.needs_dA_prev:
+                            dwindow += dZ[m, i, j, f] * self.W[..., f]
+        ih, iw = dA_prev.shape[1:3]
+        dA_prev = dA_prev[:, self.p : ih - self.p, self.p : iw - self.p]
+        self.W -= learning_rate * (self.dW + self.weight_decay * self.W)
+        self.b -= learning_rate * self.db
+        return dA_prev
+
+
+class ConvLayer_ReLU(ConvLayer):
+    """Convolution and rectified linear unit, A = max(0, Z)."""
+
+    def forward_propagate(self, input):
+        """(n_m, height, width, n_c) -> (n_m, oh, ow, n_f), as in ConvLayer."""
+        Z = super().forward_propagate(input)
+        self.A = np.maximum(0, Z, out=Z)
+        return self.A
+
+    def backpropagate(self, d, learning_rate):
+        """dZ is dA where Z > 0, elsewhere 0."""
+        dZ = _check_gradient(self, d) * (self.A > 0)
+        return super().backpropagate(dZ, learning_rate)
+
+
+class PoolLayer(Layer):
+    """Pooling reduces each window of each channel to one number; the subclasses say how."""
+
+    def __init__(self, filter_width, stride=1):
+        _check_sizes(self, filter_width=filter_width, stride=stride)
+        self.fh, self.fw = np.broadcast_to(filter_width, 2).tolist()
+        self.s, self.arguments = stride, ((self.fh, self.fw), stride)
+
+    def forward_propagate(self, input):
+        """(n_m, ih, iw, n_c) -> (n_m, oh, ow, n_c), oh = (ih - fh) // s + 1."""
+        self.A_prev = _check_images(self, input)
+        n_m, ih, iw, n_c = self.A_prev.shape
+        fh, fw, s = self.fh, self.fw, self.s
+        oh, ow = (ih - fh) // s + 1, (iw - fw) // s + 1
+        self.output_shape = (n_m, oh, ow, n_c)
+        self.A = np.empty(self.output_shape, self.dtype)
+        for m in range(n_m):
+            for i in range(oh):
+                for j in range(ow):
+                    for c in range(n_c):
+                        window = self.A_prev[m, s * i : s * i + fh, s * j : s * j + fw, c]
+                        self.A[m, i, j, c] = self.pool(window)
+        return self.A
+
+    def backpropagate(self, d, learning_rate):
+        """Each pixel of a window gets its share of the derivative by the window's output."""
+        dA = _check_gradient(self, d)
+        dA_prev = np.zeros_like(self.A_prev)
+        fh, fw, s = self.fh, self.fw, self.s
+        n_m, oh, ow, n_c = dA.shape
+        for m in range(n_m):
+            for i in range(oh):
+                for j in range(ow):
+                    for c in range(n_c):
+                        window = self.A_prev[m, s * i : s * i + fh, s * j : s * j + fw, c]
+                        dwindow = dA_prev[m, s * i : s * i + fh, s * j : s * j + fw, c]
+                        dwindow += self.shares(window) * dA[m, i, j, c]
+        return dA_prev
+
+
+class PoolLayer_Max(PoolLayer):
+    """The largest pixel of each window. PoolLayer_Max(2, 2) halves height and width."""
+
+    def pool(self, window):
+        return np.max(window)
+
+    def shares(self, window):
+        """All to the largest pixel; of several, to the first in row-major order."""
+        shares = np.zeros_like(window)
+        shares.flat[np.argmax(window)] = 1
+        return shares
+
+
+class PoolLayer_Avg(PoolLayer):
+    """The mean of each window."""
+
+    def pool(self, window):
+        return np.mean(window)
+
+    def shares(self, window):
+        """The same to every pixel."""
+        return 1 / (self.fh * self.fw)
+
+
+class FlatLayer(Layer):
+    """The numbers of each sample in one row."""
+
+    def forward_propagate(self, input):
+        """(n_m, ...) -> (n_m, n), row-major."""
+        A_prev = _check_input(self, input, max(2, np.ndim(input)), "(n_m, ...)")
+        self.A_prev_shape, self.output_shape = A_prev.shape, (len(A_prev), A_prev[0].size)
+        return A_prev.reshape(self.output_shape)
+
+    def backpropagate(self, d, learning_rate):
+        """(n_m, n) -> (n_m, ...)."""
+        return _check_gradient(self, d).reshape(self.A_prev_shape)
+
+
+class FCLayer(Layer):
+    """Fully connected layer, A = g(Z) with Z = W [A_prev, 1]; the subclasses say what g is.
+
+    W is (num_neurons, n_in + 1). Its last column, which meets the 1, are the biases.
+    """
+
+    weights = ("W",)
+
+    def __init__(self, num_neurons):
+        _check_sizes(self, num_neurons=num_neurons)
+        self.num_neurons, self.arguments = num_neurons, (num_neurons,)
+
+    def forward_propagate(self, input):
+        """(n_m, n_in) -> (n_m, num_neurons)."""
+        A_prev = _check_input(self, input, 2, "(n_m, n_in), as FlatLayer makes it")
+        n_m, n_in = A_prev.shape
+        if self.W is None:
+            self.W = _first_weights(self, (self.num_neurons, n_in + 1), n_in, self.num_neurons)
+            self.W[:, -1] = 0
+        _check(self, n_in == self.W.shape[1] - 1, f"n_in = {self.W.shape[1] - 1} as before", n_in)
+        self.A_prev, self.output_shape = A_prev, (n_m, self.num_neurons)
+        self.A = self.g(A_prev @ self.W[:, :-1].T + self.W[:, -1])
+        return self.A
+
+    def backpropagate(self, d, learning_rate):
+        """(n_m, num_neurons) -> (n_m, n_in): dW = dZ^T [A_prev, 1], dA_prev = dZ W."""
+        dZ = self.dZ(_check_gradient(self, d))  # chain rule: dA g'(Z)
+        self.dW = np.empty_like(self.W)
+        np.matmul(dZ.T, self.A_prev, out=self.dW[:, :-1])
+        self.dW[:, -1] = dZ.sum(axis=0)
+        dA_prev = dZ @ self.W[:, :-1] if self.needs_dA_prev else None
+        if self.weight_decay:
+            self.W[:, :-1] *= 1 - learning_rate * self.weight_decay
+        self.W -= learning_rate * self.dW
+        return dA_prev
+
+class FCLayer_ReLU(FCLayer):
+    """Fully connected, g(Z) = max(0, Z). g' is 1 where Z > 0, elsewhere 0."""
+
+    def g(self, Z):
+        return np.maximum(0, Z)
+
+    def dZ(self, dA):
+        return dA * (self.A > 0)
+
+
+class FCLayer_Sigmoid(FCLayer):
+    """Fully connected, g(Z) = 1 / (1 + exp(-Z)). g' = g (1 - g)."""
+
+    def g(self, Z):
+        self.log_A = -np.logaddexp(0, -Z)  # -log(exp(0) + exp(-Z)), which no Z overflows
+        return np.maximum(np.exp(self.log_A), _tiny(Z))
+
+    def dZ(self, dA):
+        return dA * self.A * (1 - self.A)
+
+
+class FCLayer_Softmax(FCLayer):
+    """Fully connected, g(Z) = exp(Z) / sum(exp(Z)). dg_k / dZ_j = g_k ([j = k] - g_j)."""
+
+    def g(self, Z):
+        Z = Z - Z.max(axis=1, keepdims=True)  # g stays the same, and no exp(Z) overflows
+        self.log_A = Z - np.log(np.exp(Z).sum(axis=1, keepdims=True))
+        return np.maximum(np.exp(self.log_A), _tiny(Z))
+
+    def dZ(self, dA):
+        return self.A * (dA - (dA * self.A).sum(axis=1, keepdims=True))
+
+
+class Network:
+    """Layers one after another, trained by mini-batch gradient descent on the cross-entropy.
+
+    X is whatever the first layer takes. Y are the labels, one-hot, in the output's shape.
+    The same seed gives the same first weights. What does not fit raises ValueError.
+    """
+
+    piece = 64  # samples that `predict` and `evaluate` hold in memory at a time
+
+    def __init__(self, layers, seed=None):
+        self.layers, rng = list(layers), np.random.default_rng(seed)
+        _check("Network", self.layers, "at least one layer", layers)
+        for layer in self.layers:
+            layer.rng = rng
+
+    def predict(self, X):
+        """Return the output for X, which may be any number of samples."""
+        starts = range(0, max(1, len(X)), self.piece)
+        return np.concatenate([self._forward(X[k : k + self.piece]) for k in starts])
+
+    def evaluate(self, X, Y):
+        """Return (A, cce, ce): the output, mean cross-entropy, fraction of wrong answers."""
+        _check("Network", len(X) == len(Y), f"labels for {len(X)} samples", len(Y))
+        pieces = []
+        for k in range(0, max(1, len(X)), self.piece):
+            A = self._forward(X[k : k + self.piece])
+            pieces.append((A, *self._measure(A, Y[k : k + self.piece])))
+        A, cces, wrong = (np.concatenate(parts) for parts in zip(*pieces))
+        return A, float(cces.mean()), float(wrong.mean())
+
+    def train(self, X, Y, learning_rate, weight_decay=0.0):
+        """Take a step down the loss of one mini-batch; return (layers, cce, ce) from before it.
+
+        loss = -sum(Y log A) / n_m + weight_decay / 2 sum(W^2), without the biases.
+        """
+        A = self._forward(X)
+        cces, wrong = self._measure(A, Y)
+        # d loss / dA = -Y / A / n_m; where A < tiny, the loss takes tiny for it: a constant.
+        d = -np.asarray(Y, A.dtype) / np.maximum(A, _tiny(A)) * (A >= _tiny(A)) / len(A)
+        # Before the first layer that learns, nobody needs a gradient.
+        layers = list(dropwhile(lambda each: isinstance(each, (FlatLayer, PoolLayer)), self.layers))
+        for layer in reversed(layers):
+            layer.weight_decay, layer.needs_dA_prev = weight_decay, layer is not layers[0]
+            d = layer.backpropagate(d, learning_rate)
+            layer.weight_decay, layer.needs_dA_prev = 0.0, True
+        return self.layers, float(cces.mean()), float(wrong.mean())
+
+    def save(self, path):
+        """Write the weights to path as .npz: beside it first, so that path is always whole."""
+        weights = {name: getattr(layer, attribute) for name, layer, attribute in self._weights()}
+        made = all(value is not None for value in weights.values())
+        _check("Network.save", made, "weights, from train, predict or load", "none yet")
+        with open(f"{path}.part", "wb") as file:
+            np.savez(file, layers=[repr(layer) for layer in self.layers], **weights)
+        os.replace(f"{path}.part", path)
+
+    def load(self, path):
+        """Take the weights that a network of the same layers saved; return this network."""
+        try:
+            with np.load(path) as file:
+                saved = {name: file[name] for name in file.files}
+            layers = f"[{', '.join(saved['layers'])}]"
+        except (AttributeError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as damage:
+            _check("Network.load", False, f"a file from Network.save in {path}", damage)
+        _check("Network.load", layers == str(self.layers), self.layers, f"{layers} in {path}")
+        for name, layer, attribute in self._weights():
+            got, own = saved[name].shape, np.shape(getattr(layer, attribute))
+            _check(f"Network.load: {layer}", own in (got, ()), f"{attribute} {own}", got)
+        for name, layer, attribute in self._weights():
+            setattr(layer, attribute, saved[name])
+        return self
+
+    def __str__(self):
+        """A table of the layers; "?" stands for what only the first input will tell."""
+        lines = [f"{'layer':36}{'output':>16}{'parameters':>12}"]
+        total = 0
+        for layer in self.layers:
+            output = " x ".join(str(length) for length in (layer.output_shape or "??")[1:])
+            made = not layer.weights or layer.W is not None
+            size = sum(getattr(layer, name).size for name in layer.weights) if made else math.nan
+            lines.append(f"{layer!r:36}{output:>16}{f'{size:,}' if made else '?':>12}")
+            total += size
+        lines.append(f"{'total':52}{'?' if math.isnan(total) else f'{total:,}':>12}")
+        return "\n".join(lines)
+
+    def _forward(self, A):
+        for layer in self.layers:
+            A = layer.forward_propagate(A)
+        return A
+
+    def _measure(self, A, Y):
+        """Return for each sample its cross-entropy, and whether its answer is wrong."""
+        _check("Network", np.shape(Y) == A.shape, f"labels of shape {A.shape}", np.shape(Y))
+        # Softmax and sigmoid know the logarithm even of an A that their dtype cannot hold.
+        log_A = getattr(self.layers[-1], "log_A", None)
+        log_A = np.log(np.maximum(A, _tiny(A))) if log_A is None else log_A
+        cces = -(np.asarray(Y, A.dtype) * log_A).reshape(len(A), -1).sum(axis=1)
+        return cces, A.argmax(axis=-1) != np.argmax(Y, axis=-1)
+
+    def _weights(self):
+        """Yield (name in a file, layer, attribute) of all weights, made or not."""
+        for number, layer in enumerate(self.layers):
+            for attribute in layer.weights:
+                yield f"{number}.{attribute}", layer, attribute
+
+
+# Checks: what does not fit is said in one line, with what was expected and what came.
+
+
+def _check(who, right, expected, got):
+    if not right:
+        raise ValueError(f"{who}: expected {expected}, got {got}")
+
+
+def _check_sizes(layer, least=1, **sizes):
+    for name, size in sizes.items():
+        shapes = [(), (2,)] if name == "filter_width" else [()]
+        right = all(isinstance(n, int) and n >= least for n in np.ravel(size).tolist())
+        right = right and np.shape(size) in shapes
+        _check(type(layer).__name__, right, f"an integer {name} >= {least}", size)
+
+
+def _check_input(layer, input, ndim, shape):
+    """Return the input in the dtype of the weights, or the one which they will have."""
+    input = np.asarray(input)
+    right = input.ndim == ndim and input.size
+    _check(layer, right, f"a mini-batch {shape}, not empty", f"shape {input.shape}")
+    dtype = input.dtype if input.dtype.kind == "f" else np.dtype(np.float32)
+    layer.dtype = dtype if layer.W is None else layer.W.dtype
+    return input.astype(layer.dtype, copy=False)
+
+
+def _check_images(layer, input, p=0):
+    """Return the images in a frame of p zeros."""
+    input = _check_input(layer, input, 4, "(n_m, height, width, n_c)")
+    A_prev = np.pad(input, ((0, 0), (p, p), (p, p), (0, 0))) if p else input
+    n_m, ih, iw, n_c = A_prev.shape
+    larger = ih >= layer.fh and iw >= layer.fw
+    _check(layer, larger, "images no smaller than the filter", f"{ih} x {iw} with padding")
+    before = n_c if layer.W is None else layer.W.shape[2]
+    _check(layer, n_c == before, f"n_c = {before} as before", n_c)
+    return A_prev
+
+
+def _check_gradient(layer, d):
+    """Return d in the dtype of the layer's output."""
+    _check(layer, layer.output_shape, "forward_propagate before backpropagate", "none yet")
+    right = np.shape(d) == layer.output_shape
+    _check(layer, right, f"d of the output's shape {layer.output_shape}", np.shape(d))
+    return np.asarray(d, layer.dtype)
+
+
+def _first_weights(layer, shape, fan_in, fan_out):
+    """Normally distributed: He et al. (2015) for ReLU, else Glorot and Bengio (2010)."""
+    ReLU = isinstance(layer, (ConvLayer_ReLU, FCLayer_ReLU))
+    variance = 2 / fan_in if ReLU else 2 / (fan_in + fan_out)
+    return layer.rng.normal(0, math.sqrt(variance), shape).astype(layer.dtype)
+
+
+def _tiny(A):
+    """The smallest normal number of A's dtype: the least that a logarithm is taken of."""
+    return np.finfo(A.dtype).tiny

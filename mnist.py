@@ -1,0 +1,217 @@
+# /// script
+# requires-python = ">=3.10"
+# dependencies = ["numpy>=1.24", "requests>=2.28"]
+# ///
+"""Train a network of cnn_sg.py or cnn_naive.py to read handwritten digits.
+
+    python3 mnist.py cnn
+
+downloads MNIST into this folder, trains, and prints the error on the test set.
+"""
+
+import argparse
+import gzip
+import hashlib
+import importlib
+import math
+import os
+import sys
+import time
+import zlib
+from pathlib import Path
+
+import numpy as np
+import requests
+
+
+def models(cnn):
+    """Each model is a list of layers; add or change one and run it. cnn is a cnn_*.py module."""
+    return {
+        "flat": [
+            cnn.FlatLayer(),
+            cnn.FCLayer_ReLU(100),
+            cnn.FCLayer_Softmax(10),
+        ],
+        "cnn": [
+            cnn.ConvLayer_ReLU(32, 3),
+            cnn.PoolLayer_Max(2, 2),
+            cnn.FlatLayer(),
+            cnn.FCLayer_ReLU(100),
+            cnn.FCLayer_Softmax(10),
+        ],
+        "lenet": [
+            cnn.ConvLayer_ReLU(20, 5),
+            cnn.PoolLayer_Max(2, 2),
+            cnn.ConvLayer_ReLU(50, 5),
+            cnn.PoolLayer_Max(2, 2),
+            cnn.FlatLayer(),
+            cnn.FCLayer_ReLU(500),
+            cnn.FCLayer_Softmax(10),
+        ],
+    }
+
+
+# What each model is trained with unless the command line says otherwise.
+DEFAULTS = {
+    "flat": {"epochs": 12, "learning_rate": 0.2, "decay": 0.8},
+    "cnn": {"epochs": 7, "learning_rate": 0.1, "decay": 0.7},
+    "lenet": {"epochs": 8, "learning_rate": 0.1, "decay": 0.7},
+}
+
+MIRRORS = (
+    "https://ossci-datasets.s3.amazonaws.com/mnist/",
+    "https://storage.googleapis.com/cvdf-datasets/mnist/",
+    "https://raw.githubusercontent.com/fgnt/mnist/master/",
+)
+SHA256 = {
+    "train-images-idx3-ubyte.gz": "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+    "train-labels-idx1-ubyte.gz": "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+    "t10k-images-idx3-ubyte.gz": "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+    "t10k-labels-idx1-ubyte.gz": "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+}
+
+
+def load_mnist(folder):
+    """Return (x_train, y_train), (x_test, y_test), and download what the folder lacks.
+
+    Images are uint8 (n, rows, columns, 1), labels uint8 (n,). Raises ValueError for a file that
+    is not what it should be, OSError for one that can neither be read nor downloaded.
+    """
+    x_train, y_train, x_test, y_test = (read_idx(fetch(name, folder)) for name in SHA256)
+    for x, y in ((x_train, y_train), (x_test, y_test)):
+        if len(x) != len(y):
+            raise ValueError(f"{folder}: expected a label for each image, got {len(x)} and {len(y)}")
+    return (x_train[..., None], y_train), (x_test[..., None], y_test)
+
+
+def fetch(name, folder):
+    """Return the path of a file of MNIST, downloaded from the first mirror that has it."""
+    path = Path(folder) / name
+    if path.exists():
+        return path
+    problems = []
+    for mirror in MIRRORS:
+        print(f"Downloading {mirror}{name}")
+        try:
+            response = requests.get(mirror + name, timeout=10)
+            response.raise_for_status()
+        except requests.RequestException as problem:
+            problems.append(f"{mirror}: {problem}")
+            continue
+        if hashlib.sha256(response.content).hexdigest() != SHA256[name]:
+            problems.append(f"{mirror}: not the file it should be (wrong sha256)")
+            continue
+        part = path.with_name(f"{name}.{os.getpid()}.part")  # beside it: never half a file at path
+        part.write_bytes(response.content)
+        os.replace(part, path)
+        return path
+    reasons = "; ".join(problems)
+    raise OSError(f"{name} cannot be downloaded: put it into {path.parent.resolve()} ({reasons})")
+
+
+def read_idx(path):
+    """Return the array in a gzipped IDX file: images (n, rows, columns) or labels (n,), uint8.
+
+    The format: 0, 0, 8 for unsigned bytes, the number of axes; their lengths, 4 bytes each, the
+    first byte the highest; then the numbers. http://yann.lecun.com/exdb/mnist/
+    """
+    try:
+        with gzip.open(path) as file:
+            content = file.read()
+    except (EOFError, gzip.BadGzipFile, zlib.error) as damage:
+        raise ValueError(f"{path}: expected a gzip file, got a damaged one ({damage})") from None
+    axes = 3 if "images" in path.name else 1
+    header = 4 + 4 * axes
+    shape = np.frombuffer(content[4:header], ">u4").tolist()
+    if content[:4] != bytes([0, 0, 8, axes]) or len(content) - header != math.prod(shape):
+        raise ValueError(f"{path}: expected an IDX file of {axes} axes, got something else")
+    return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
+
+
+def scale(images):
+    """uint8 pixels to float32, 0 to 1."""
+    return images.astype(np.float32) / 255
+
+
+def train_epoch(net, x, y, batch_size, learning_rate, weight_decay, rng, progress):
+    """Train once on all samples, in random order; return the averages of (cce, ce)."""
+    order = rng.permutation(len(x))
+    sums = np.zeros(2)
+    for start in range(0, len(x), batch_size):
+        batch = order[start : start + batch_size]
+        _, cce, ce = net.train(scale(x[batch]), y[batch], learning_rate, weight_decay)
+        sums += len(batch) * cce, len(batch) * ce
+        done = start + len(batch)
+        progress(done, *sums / done)
+    return sums / len(x)
+
+
+def evaluate(net, x, y, piece=1000):
+    """Return the mean (cce, ce) over all samples, a piece at a time."""
+    sums = np.zeros(2)
+    for start in range(0, len(x), piece):
+        part = slice(start, start + piece)
+        _, cce, ce = net.evaluate(scale(x[part]), y[part])
+        sums += len(x[part]) * cce, len(x[part]) * ce
+    return sums / len(x)
+
+
+def clock(seconds):
+    """Minutes and seconds: 75 -> 1:15."""
+    return f"{seconds // 60:.0f}:{seconds % 60:02.0f}"
+
+
+def positive(kind):
+    """A converter for argparse: a number of this kind above 0."""
+
+    def convert(text):
+        number = kind(text)
+        if not 0 < number < math.inf:
+            raise ValueError
+        return number
+
+    convert.__name__ = f"{kind.__name__} above 0"  # argparse: "invalid int above 0 value: '-1'"
+    return convert
+
+
+def parse_arguments():
+    """Return the command line's options, the model's defaults filled in."""
+
+    def per_model(name):
+        return "default: " + ", ".join(f"{DEFAULTS[model][name]} for {model}" for model in DEFAULTS)
+
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("model", choices=DEFAULTS, help="the network: one hidden layer, one convolution, or two")
+    add("version", nargs="?", choices=["sg", "naive"], default="sg",
+        help="the layers: cnn_sg.py, by stride groups (default), or cnn_naive.py, by loops")
+    add("--data", type=Path, default=Path(__file__).parent, metavar="DIR",
+        help="folder of the four MNIST files (default: the folder of this script)")
+    add("--epochs", type=positive(int), metavar="N",
+        help=f"how often to go through the training set ({per_model('epochs')})")
+    add("--batch-size", type=positive(int), default=32, metavar="N",
+        help="images in a mini-batch (default: %(default)s)")
+    add("--learning-rate", type=positive(float), metavar="X",
+        help=f"step length of gradient descent ({per_model('learning_rate')})")
+    add("--decay", type=positive(float), metavar="X",
+        help=f"the learning rate is multiplied by it after each epoch ({per_model('decay')})")
+    add("--weight-decay", type=float, default=0.0, metavar="X",
+        help="adds X / 2 times the sum of squared weights to the loss (default: %(default)s)")
+    add("--samples", type=positive(int), metavar="N",
+        help="train on the first N images, test on at most N (default: all)")
+    add("--seed", type=int, metavar="N",
+        help="fixes first weights and order of the images (default: other ones in each run)")
+    options = parser.parse_args()
+    for name, value in DEFAULTS[options.model].items():
+        if getattr(options, name) is None:
+            setattr(options, name, value)
+    return options
+
+
+def main():
+    options = parse_arguments()
+    print(options)
+
+
+if __name__ == "__main__":
+    main()
