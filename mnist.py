@@ -15,6 +15,7 @@ import hashlib
 import importlib
 import math
 import os
+import shutil
 import sys
 import time
 import zlib
@@ -133,17 +134,27 @@ def scale(images):
     return images.astype(np.float32) / 255
 
 
-def train_epoch(net, x, y, batch_size, learning_rate, weight_decay, rng, progress):
-    """Train once on all samples, in random order; return the averages of (cce, ce)."""
-    order = rng.permutation(len(x))
-    sums = np.zeros(2)
-    for start in range(0, len(x), batch_size):
-        batch = order[start : start + batch_size]
-        _, cce, ce = net.train(scale(x[batch]), y[batch], learning_rate, weight_decay)
-        sums += len(batch) * cce, len(batch) * ce
-        done = start + len(batch)
-        progress(done, *sums / done)
-    return sums / len(x)
+def train(net, train_set, test_set, options):
+    """Train by mini-batch gradient descent, print a line after each epoch, return (cce, ce).
+
+    A set is a pair: images, uint8 (n, rows, columns, 1), and labels, one-hot (n, classes).
+    """
+    x, y = train_set
+    rng = np.random.default_rng(options.seed)
+    progress = Progress(options.epochs, len(x))
+    learning_rate = options.learning_rate
+    for epoch in range(1, options.epochs + 1):
+        order = rng.permutation(len(x))
+        sums = np.zeros(2)  # of cce and ce, over the images of this epoch
+        for start in range(0, len(x), options.batch_size):
+            batch = order[start : start + options.batch_size]
+            _, *losses = net.train(scale(x[batch]), y[batch], learning_rate, options.weight_decay)
+            sums += len(batch) * np.array(losses)
+            progress.show(epoch, start // options.batch_size + 1, start + len(batch), *sums)
+        learning_rate *= options.decay
+        cce, ce = evaluate(net, *test_set)
+        progress.end_epoch(epoch, cce, ce)
+    return cce, ce
 
 
 def evaluate(net, x, y, piece=1000):
@@ -156,21 +167,50 @@ def evaluate(net, x, y, piece=1000):
     return sums / len(x)
 
 
+class Progress:
+    """Tells how training goes: a line that is rewritten on a terminal, and one for each epoch."""
+
+    def __init__(self, epochs, samples):
+        self.epochs, self.samples = epochs, samples
+        self.start, self.shown = time.monotonic(), 0.0
+
+    def show(self, epoch, batch, done, cce_sum, ce_sum):
+        """Rewrite the line after a mini-batch; `done` images of the epoch have been seen."""
+        self.averages = f"CCE: {cce_sum / done:.4f} CE: {ce_sum / done:.4f}"
+        now = time.monotonic()
+        if sys.stdout.isatty() and now - self.shown >= 0.1:
+            self.shown = now
+            share = (epoch - 1 + done / self.samples) / self.epochs
+            left = clock((now - self.start) * (1 / share - 1))
+            self.write(epoch, f"mini-batch {batch:4} average {self.averages}, {left} left", end="")
+
+    def end_epoch(self, epoch, cce, ce):
+        """Print what the epoch came to: its averages, and the errors on the test set after it."""
+        self.write(epoch, f"average {self.averages}, then test CCE: {cce:.4f} CE: {ce:.4f}")
+
+    def write(self, epoch, text, end="\n"):
+        line = f"{clock(time.monotonic() - self.start)} epoch {epoch}/{self.epochs} {text}"
+        if sys.stdout.isatty():
+            width = shutil.get_terminal_size().columns - 1
+            line = "\r" + line[:width].ljust(width)
+        print(line, end=end, flush=True)
+
+
 def clock(seconds):
     """Minutes and seconds: 75 -> 1:15."""
-    return f"{seconds // 60:.0f}:{seconds % 60:02.0f}"
+    return f"{round(seconds) // 60}:{round(seconds) % 60:02}"
 
 
-def positive(kind):
-    """A converter for argparse: a number of this kind above 0."""
+def at_least(least, kind):
+    """Return a converter for argparse: text to a finite number of this kind, not below least."""
 
     def convert(text):
         number = kind(text)
-        if not 0 < number < math.inf:
+        if not least <= number < math.inf:
             raise ValueError
         return number
 
-    convert.__name__ = f"{kind.__name__} above 0"  # argparse: "invalid int above 0 value: '-1'"
+    convert.__name__ = f"{kind.__name__} >= {least}"  # argparse says: invalid int >= 1 value: '0'
     return convert
 
 
@@ -187,19 +227,19 @@ def parse_arguments():
         help="the layers: cnn_sg.py, by stride groups (default), or cnn_naive.py, by loops")
     add("--data", type=Path, default=Path(__file__).parent, metavar="DIR",
         help="folder of the four MNIST files (default: the folder of this script)")
-    add("--epochs", type=positive(int), metavar="N",
+    add("--epochs", type=at_least(1, int), metavar="N",
         help=f"how often to go through the training set ({per_model('epochs')})")
-    add("--batch-size", type=positive(int), default=32, metavar="N",
+    add("--batch-size", type=at_least(1, int), default=32, metavar="N",
         help="images in a mini-batch (default: %(default)s)")
-    add("--learning-rate", type=positive(float), metavar="X",
+    add("--learning-rate", type=at_least(0, float), metavar="X",
         help=f"step length of gradient descent ({per_model('learning_rate')})")
-    add("--decay", type=positive(float), metavar="X",
+    add("--decay", type=at_least(0, float), metavar="X",
         help=f"the learning rate is multiplied by it after each epoch ({per_model('decay')})")
-    add("--weight-decay", type=float, default=0.0, metavar="X",
+    add("--weight-decay", type=at_least(0, float), default=0.0, metavar="X",
         help="adds X / 2 times the sum of squared weights to the loss (default: %(default)s)")
-    add("--samples", type=positive(int), metavar="N",
+    add("--samples", type=at_least(1, int), metavar="N",
         help="train on the first N images, test on at most N (default: all)")
-    add("--seed", type=int, metavar="N",
+    add("--seed", type=at_least(0, int), metavar="N",
         help="fixes first weights and order of the images (default: other ones in each run)")
     options = parser.parse_args()
     for name, value in DEFAULTS[options.model].items():
@@ -209,8 +249,20 @@ def parse_arguments():
 
 
 def main():
+    """Load the data, train the network, print the error on the test set."""
     options = parse_arguments()
-    print(options)
+    cnn = importlib.import_module(f"cnn_{options.version}")
+    try:
+        sets = load_mnist(options.data)
+    except (OSError, ValueError) as problem:
+        sys.exit(f"mnist.py: {problem}")
+    classes = np.eye(10, dtype=np.float32)
+    train_set, test_set = ((x[: options.samples], classes[y[: options.samples]]) for x, y in sets)
+    net = cnn.Network(models(cnn)[options.model], options.seed)
+    print(f"Training {options.model} ({cnn.__name__}) on {len(train_set[0]):,} images, "
+          f"testing on {len(test_set[0]):,}")
+    cce, ce = train(net, train_set, test_set, options)
+    print(f"Test set: CCE: {cce:.4f} CE: {ce:.4f}")
 
 
 if __name__ == "__main__":
