@@ -323,8 +323,8 @@ class Network:
     def load(self, path):
         """Take the weights that a network of the same layers saved; return this network."""
         try:
-            with np.load(path) as file:
-                saved = {name: file[name] for name in file.files}
+            with open(path, "rb") as file, np.load(file) as arrays:
+                saved = dict(arrays)
             layers = f"[{', '.join(saved['layers'])}]"
         except (AttributeError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as damage:
             _check("Network.load", False, f"a file from Network.save in {path}", damage)
@@ -400,7 +400,7 @@ def _check_images(layer, input, p=0):
     """Return the images in a frame of p zeros."""
     input = _check_input(layer, input, 4, "(n_m, height, width, n_c)")
     A_prev = np.pad(input, ((0, 0), (p, p), (p, p), (0, 0))) if p else input
-    n_m, ih, iw, n_c = A_prev.shape
+    ih, iw, n_c = A_prev.shape[1:]
     larger = ih >= layer.fh and iw >= layer.fw
     _check(layer, larger, "images no smaller than the filter", f"{ih} x {iw} with padding")
     before = n_c if layer.W is None else layer.W.shape[2]

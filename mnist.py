@@ -55,8 +55,8 @@ def models(cnn):
 # What each model is trained with unless the command line says otherwise.
 DEFAULTS = {
     "flat": {"epochs": 12, "learning_rate": 0.2, "decay": 0.8},
-    "cnn": {"epochs": 7, "learning_rate": 0.1, "decay": 0.7},
-    "lenet": {"epochs": 8, "learning_rate": 0.1, "decay": 0.7},
+    "cnn": {"epochs": 6, "learning_rate": 0.15, "decay": 0.6},
+    "lenet": {"epochs": 8, "learning_rate": 0.15, "decay": 0.65},
 }
 
 MIRRORS = (
