@@ -6,13 +6,14 @@ so that a whole group is copied, or added back, at once; the rest is one matrix 
 
 Tensors are (n_m, height, width, channels). n_m samples; ih, iw input height and width with
 padding; oh, ow the output's; n_c input channels; n_f filters; fh, fw filter height and width;
-s stride; p padding; A output and A_prev input of a layer; W weights, b biases; dX is the
-derivative of the loss by X; cce categorical cross-entropy; ce classification error.
+s stride; p padding; A output and A_prev input of a layer; W weights, b biases; dA the derivative
+of the loss with respect to A; cce categorical cross-entropy; ce classification error.
 """
 
 import math
 import os
 import zipfile
+import zlib
 from itertools import dropwhile
 
 import numpy as np
@@ -22,26 +23,29 @@ from numpy.lib.stride_tricks import sliding_window_view
 def stride_groups(A, fh, fw, s):
     """Cut A (n_m, ih, iw, n_c) into windows of fh x fw pixels, one stride group after another.
 
-    A group is every g-th window, g = ceil(f / s), along both axes. Two of its windows start
-    g * s >= f pixels apart: they share no pixel, so `windows += X` hits none of them twice.
+    A group is every g-th window, g = ceil(f / s), along both axes (f is fh for rows, fw for
+    columns). Its windows start g * s >= f pixels apart: they share no pixel, so that adding to
+    them all at once adds to no pixel twice. A 3 x 3 filter with stride 1 has 9 groups.
 
-    Yields pairs. outputs: the index of the group in an array (n_m, oh, ow, ...); windows: the
-    group itself, a view of A of shape (n_m, windows down, windows across, fh, fw, n_c).
+    Yields pairs. outputs: the index of the group in an array (n_m, oh, ow, ...); group: its
+    windows, a view of A of shape (n_m, windows down, windows across, fh, fw, n_c).
     """
-    all_windows = sliding_window_view(A, (fh, fw), axis=(1, 2), writeable=True)[:, ::s, ::s]
-    all_windows = all_windows.transpose(0, 1, 2, 4, 5, 3)  # (n_m, oh, ow, fh, fw, n_c)
-    oh, ow = all_windows.shape[1:3]
+    windows = sliding_window_view(A, (fh, fw), axis=(1, 2), writeable=True)[:, ::s, ::s]
+    windows = windows.transpose(0, 1, 2, 4, 5, 3)  # (n_m, oh, ow, fh, fw, n_c)
+    oh, ow = windows.shape[1:3]
     gh, gw = math.ceil(fh / s), math.ceil(fw / s)
     for t in range(min(gh, oh)):
         for u in range(min(gw, ow)):
             outputs = np.s_[:, t::gh, u::gw]
-            yield outputs, all_windows[outputs]
+            yield outputs, windows[outputs]
 
 
 class Layer:
-    """What layers share. One of your own needs `forward_propagate` and `backpropagate`.
+    """What layers share. One of your own derives from it and needs two methods:
 
-    Both raise ValueError, in one line, when they are handed what does not fit the layer.
+    forward_propagate(input) returns the output; backpropagate(d, learning_rate) takes d, the
+    derivative of the loss with respect to that output, improves the weights, returns dA_prev.
+    All raise ValueError, in one line, when they are handed what does not fit the layer.
     """
 
     arguments = ()  # of the constructor
@@ -55,11 +59,12 @@ class Layer:
 
 
 class ConvLayer(Layer):
-    """Convolution Z = X * W + b, without activation. X is the input in a frame of p zeros.
+    """Convolution Z = A_prev * W + b without activation; strictly, a cross-correlation.
 
-    Z[m, i, j, f] = b[f] + sum over k, l, c of X[m, s i + k, s j + l, c] W[k, l, c, f]
+    Z[m, i, j, f] = b[f] + sum over k, l, c of A_prev[m, s i + k, s j + l, c] W[k, l, c, f]
 
-    filter_width is an int or a pair (height, width); W (fh, fw, n_c, n_f), b (1, 1, 1, n_f).
+    A_prev is the input with p zeros on each side. W is (fh, fw, n_c, n_f), b (1, 1, 1, n_f).
+    filter_width is an int or a pair (height, width).
     """
 
     weights = ("W", "b")
@@ -81,31 +86,31 @@ class ConvLayer(Layer):
             W = _first_weights(self, (fh, fw, n_c, n_f), fh * fw * n_c, fh * fw * n_f)
             self.W, self.b = W, np.zeros((1, 1, 1, n_f), W.dtype)
         self.A_prev_shape, self.output_shape = A_prev.shape, (n_m, oh, ow, n_f)
-        # A row of X is a window, a column of W a filter: the product is each with each.
-        self.X = np.empty((n_m, oh, ow, fh, fw, n_c), self.dtype)
-        for outputs, windows in stride_groups(A_prev, fh, fw, s):
-            self.X[outputs] = windows
-        Z = self.X.reshape(-1, fh * fw * n_c) @ self.W.reshape(-1, n_f)
+        self.windows = np.empty((n_m, oh, ow, fh, fw, n_c), self.dtype)
+        for outputs, group in stride_groups(A_prev, fh, fw, s):
+            self.windows[outputs] = group
+        # Each row is a window, each column a filter: the product pairs every two of them.
+        Z = self.windows.reshape(-1, fh * fw * n_c) @ self.W.reshape(-1, n_f)
         Z = Z.reshape(self.output_shape)
         Z += self.b
         return Z
 
     def backpropagate(self, d, learning_rate):
-        """Z = X W + b as matrices, hence dW = X^T dZ, db = the sum of dZ, dX = dZ W^T."""
+        """Z = windows W + b: hence dW = windows^T dZ, db = sum of dZ, dwindows = dZ W^T."""
         dZ = _check_gradient(self, d).reshape(-1, self.n_f)
         W = self.W.reshape(-1, self.n_f)
-        self.dW = (self.X.reshape(-1, len(W)).T @ dZ).reshape(self.W.shape)
+        self.dW = (self.windows.reshape(-1, len(W)).T @ dZ).reshape(self.W.shape)
         self.db = dZ.sum(axis=0).reshape(self.b.shape)
         dA_prev = None
         if self.needs_dA_prev:
             dA_prev = np.zeros(self.A_prev_shape, self.dtype)
-            dX = (dZ @ W.T).reshape(self.X.shape)
-            for outputs, windows in stride_groups(dA_prev, self.fh, self.fw, self.s):
-                windows += dX[outputs]
+            dwindows = (dZ @ W.T).reshape(self.windows.shape)
+            for outputs, group in stride_groups(dA_prev, self.fh, self.fw, self.s):
+                group += dwindows[outputs]
             ih, iw = self.A_prev_shape[1:3]
             dA_prev = dA_prev[:, self.p : ih - self.p, self.p : iw - self.p]
-        self.W -= learning_rate * (self.dW + self.weight_decay * self.W)
-        self.b -= learning_rate * self.db
+        self.W -= float(learning_rate) * (self.dW + self.weight_decay * self.W)
+        self.b -= float(learning_rate) * self.db
         return dA_prev
 
 
@@ -152,7 +157,7 @@ class PoolLayer(Layer):
         dgroups = stride_groups(dA_prev, self.fh, self.fw, self.s)
         for (outputs, windows), (_, dwindows) in zip(groups, dgroups):
             shares = self.shares(windows, self.A[outputs][:, :, :, None, None])
-            dwindows += shares * dA[outputs][:, :, :, None, None]
+            dwindows += shares * dA[outputs][:, :, :, None, None]  # one dA for the whole window
         return dA_prev
 
 
@@ -160,13 +165,13 @@ class PoolLayer_Max(PoolLayer):
     """The largest pixel of each window. PoolLayer_Max(2, 2) halves height and width."""
 
     def pool(self, windows):
-        return windows.max(axis=3).max(axis=3)  # rows first: runs are longer, so half the time
+        return windows.max(axis=3).max(axis=3)  # twice as fast as both axes at once
 
     def shares(self, windows, A):
         """All to the largest pixel; of several, to the first in row-major order."""
         n = self.fh * self.fw
-        order = np.arange(n, 0, -1, dtype=np.min_scalar_type(n)).reshape(self.fh, self.fw, 1)
-        rank = (windows == A) * order
+        countdown = np.arange(n, 0, -1, dtype=np.min_scalar_type(n)).reshape(self.fh, self.fw, 1)
+        rank = (windows == A) * countdown  # 0 where not largest, and the earlier the higher
         return rank == rank.max(axis=3, keepdims=True).max(axis=4, keepdims=True)
 
 
@@ -198,7 +203,7 @@ class FlatLayer(Layer):
 class FCLayer(Layer):
     """Fully connected layer, A = g(Z) with Z = W [A_prev, 1]; the subclasses say what g is.
 
-    W is (num_neurons, n_in + 1). Its last column, which meets the 1, are the biases.
+    W is (num_neurons, n_in + 1). Its last column, multiplied by the 1, holds the biases.
     """
 
     weights = ("W",)
@@ -221,15 +226,16 @@ class FCLayer(Layer):
 
     def backpropagate(self, d, learning_rate):
         """(n_m, num_neurons) -> (n_m, n_in): dW = dZ^T [A_prev, 1], dA_prev = dZ W."""
-        dZ = self.dZ(_check_gradient(self, d))  # chain rule: dA g'(Z)
+        dZ = self.times_g_prime(_check_gradient(self, d))
         self.dW = np.empty_like(self.W)
         np.matmul(dZ.T, self.A_prev, out=self.dW[:, :-1])
         self.dW[:, -1] = dZ.sum(axis=0)
         dA_prev = dZ @ self.W[:, :-1] if self.needs_dA_prev else None
         if self.weight_decay:
-            self.W[:, :-1] *= 1 - learning_rate * self.weight_decay
-        self.W -= learning_rate * self.dW
+            self.W[:, :-1] *= 1 - float(learning_rate) * self.weight_decay
+        self.W -= float(learning_rate) * self.dW
         return dA_prev
+
 
 class FCLayer_ReLU(FCLayer):
     """Fully connected, g(Z) = max(0, Z). g' is 1 where Z > 0, elsewhere 0."""
@@ -237,7 +243,7 @@ class FCLayer_ReLU(FCLayer):
     def g(self, Z):
         return np.maximum(0, Z)
 
-    def dZ(self, dA):
+    def times_g_prime(self, dA):
         return dA * (self.A > 0)
 
 
@@ -245,10 +251,10 @@ class FCLayer_Sigmoid(FCLayer):
     """Fully connected, g(Z) = 1 / (1 + exp(-Z)). g' = g (1 - g)."""
 
     def g(self, Z):
-        self.log_A = -np.logaddexp(0, -Z)  # -log(exp(0) + exp(-Z)), which no Z overflows
+        self.log_A = -np.logaddexp(0, -Z)  # log A = -log(1 + exp(-Z)), without overflow
         return np.maximum(np.exp(self.log_A), _tiny(Z))
 
-    def dZ(self, dA):
+    def times_g_prime(self, dA):
         return dA * self.A * (1 - self.A)
 
 
@@ -260,7 +266,7 @@ class FCLayer_Softmax(FCLayer):
         self.log_A = Z - np.log(np.exp(Z).sum(axis=1, keepdims=True))
         return np.maximum(np.exp(self.log_A), _tiny(Z))
 
-    def dZ(self, dA):
+    def times_g_prime(self, dA):
         return self.A * (dA - (dA * self.A).sum(axis=1, keepdims=True))
 
 
@@ -281,11 +287,13 @@ class Network:
 
     def predict(self, X):
         """Return the output for X, which may be any number of samples."""
-        starts = range(0, max(1, len(X)), self.piece)
+        X = np.atleast_1d(X)
+        starts = range(0, max(1, len(X)), self.piece)  # at least one: a layer refuses no samples
         return np.concatenate([self._forward(X[k : k + self.piece]) for k in starts])
 
     def evaluate(self, X, Y):
         """Return (A, cce, ce): the output, mean cross-entropy, fraction of wrong answers."""
+        X, Y = np.atleast_1d(X), np.atleast_1d(Y)
         _check("Network", len(X) == len(Y), f"labels for {len(X)} samples", len(Y))
         pieces = []
         for k in range(0, max(1, len(X)), self.piece):
@@ -301,14 +309,16 @@ class Network:
         """
         A = self._forward(X)
         cces, wrong = self._measure(A, Y)
-        # d loss / dA = -Y / A / n_m; where A < tiny, the loss takes tiny for it: a constant.
+        # dA = -Y / (A n_m). Where A < tiny, the loss is constant, and its derivative 0.
         d = -np.asarray(Y, A.dtype) / np.maximum(A, _tiny(A)) * (A >= _tiny(A)) / len(A)
-        # Before the first layer that learns, nobody needs a gradient.
+        # Layers before the first one with weights need no gradient.
         layers = list(dropwhile(lambda each: isinstance(each, (FlatLayer, PoolLayer)), self.layers))
         for layer in reversed(layers):
-            layer.weight_decay, layer.needs_dA_prev = weight_decay, layer is not layers[0]
-            d = layer.backpropagate(d, learning_rate)
-            layer.weight_decay, layer.needs_dA_prev = 0.0, True
+            layer.weight_decay, layer.needs_dA_prev = float(weight_decay), layer is not layers[0]
+            try:
+                d = layer.backpropagate(d, learning_rate)
+            finally:
+                layer.weight_decay, layer.needs_dA_prev = 0.0, True
         return self.layers, float(cces.mean()), float(wrong.mean())
 
     def save(self, path):
@@ -322,16 +332,18 @@ class Network:
 
     def load(self, path):
         """Take the weights that a network of the same layers saved; return this network."""
-        try:
-            with open(path, "rb") as file, np.load(file) as arrays:
-                saved = dict(arrays)
-            layers = f"[{', '.join(saved['layers'])}]"
-        except (AttributeError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as damage:
-            _check("Network.load", False, f"a file from Network.save in {path}", damage)
+        with open(path, "rb") as file:
+            try:
+                saved = dict(np.load(file))
+                layers = f"[{', '.join(saved['layers'])}]"
+            except (zipfile.BadZipFile, zlib.error, EOFError, LookupError, RuntimeError,
+                    TypeError, ValueError) as damage:  # fmt: skip
+                _check("Network.load", False, f"a file of Network.save in {path}", damage)
         _check("Network.load", layers == str(self.layers), self.layers, f"{layers} in {path}")
         for name, layer, attribute in self._weights():
-            got, own = saved[name].shape, np.shape(getattr(layer, attribute))
-            _check(f"Network.load: {layer}", own in (got, ()), f"{attribute} {own}", got)
+            got = np.shape(saved.get(name))
+            own = np.shape(getattr(layer, attribute)) or got or "some"  # it may not be made yet
+            _check(f"Network.load: {layer}", got == own, f"{attribute} {own}", got)
         for name, layer, attribute in self._weights():
             setattr(layer, attribute, saved[name])
         return self
@@ -339,15 +351,11 @@ class Network:
     def __str__(self):
         """A table of the layers; "?" stands for what only the first input will tell."""
         lines = [f"{'layer':36}{'output':>16}{'parameters':>12}"]
-        total = 0
         for layer in self.layers:
-            output = " x ".join(str(length) for length in (layer.output_shape or "??")[1:])
-            made = not layer.weights or layer.W is not None
-            size = sum(getattr(layer, name).size for name in layer.weights) if made else math.nan
-            lines.append(f"{layer!r:36}{output:>16}{f'{size:,}' if made else '?':>12}")
-            total += size
-        lines.append(f"{'total':52}{'?' if math.isnan(total) else f'{total:,}':>12}")
-        return "\n".join(lines)
+            shape = layer.output_shape or (None, "?")
+            output = " x ".join(str(length) for length in shape[1:])
+            lines.append(f"{layer!r:36}{output:>16}{_count([layer]):>12}")
+        return "\n".join([*lines, f"{'total':52}{_count(self.layers):>12}"])
 
     def _forward(self, A):
         for layer in self.layers:
@@ -381,7 +389,7 @@ def _check(who, right, expected, got):
 def _check_sizes(layer, least=1, **sizes):
     for name, size in sizes.items():
         shapes = [(), (2,)] if name == "filter_width" else [()]
-        right = all(isinstance(n, int) and n >= least for n in np.ravel(size).tolist())
+        right = all(type(n) is int and n >= least for n in np.ravel(size).tolist())
         right = right and np.shape(size) in shapes
         _check(type(layer).__name__, right, f"an integer {name} >= {least}", size)
 
@@ -391,7 +399,8 @@ def _check_input(layer, input, ndim, shape):
     input = np.asarray(input)
     right = input.ndim == ndim and input.size
     _check(layer, right, f"a mini-batch {shape}, not empty", f"shape {input.shape}")
-    dtype = input.dtype if input.dtype.kind == "f" else np.dtype(np.float32)
+    _check(layer, input.dtype.kind in "fiub", "real numbers", input.dtype)
+    dtype = input.dtype.newbyteorder("=") if input.dtype.kind == "f" else np.dtype(np.float32)
     layer.dtype = dtype if layer.W is None else layer.W.dtype
     return input.astype(layer.dtype, copy=False)
 
@@ -421,6 +430,13 @@ def _first_weights(layer, shape, fan_in, fan_out):
     ReLU = isinstance(layer, (ConvLayer_ReLU, FCLayer_ReLU))
     variance = 2 / fan_in if ReLU else 2 / (fan_in + fan_out)
     return layer.rng.normal(0, math.sqrt(variance), shape).astype(layer.dtype)
+
+
+def _count(layers):
+    """How many weights the layers have: "?" until they are made."""
+    weights = [getattr(layer, name) for layer in layers for name in layer.weights]
+    known = all(each is not None for each in weights)
+    return f"{sum(each.size for each in weights):,}" if known else "?"
 
 
 def _tiny(A):

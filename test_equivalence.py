@@ -7,6 +7,7 @@
     python3 test_equivalence.py
 """
 
+import contextlib
 import inspect
 import itertools
 import math
@@ -60,17 +61,16 @@ def mixed_layers(module, last="FCLayer_Softmax"):
 
 class NaiveEqualsStrideGroups(unittest.TestCase):
     def compare(self, name, arguments, X, dtype, tolerance):
-        rng = np.random.default_rng(1)
         results = []
         for module in MODULES:
+            rng = np.random.default_rng(1)
             layer = make(module, name, *arguments)
             A = layer.forward_propagate(X.astype(dtype))
-            d = np.random.default_rng(2).standard_normal(A.shape).astype(dtype)
+            d = rng.standard_normal(A.shape).astype(dtype)
             result = {"A": A}
             if layer.W is not None:  # biases are zero at first: a forgotten one would not show
                 layer.b[...] = rng.standard_normal(layer.b.shape)
                 result["A with b"] = layer.forward_propagate(X.astype(dtype))
-                rng = np.random.default_rng(1)
             result["dA_prev"] = layer.backpropagate(d, 0.1)
             self.assertEqual(result["dA_prev"].shape, X.shape)
             for attribute in layer.weights:
@@ -138,10 +138,14 @@ class NaiveEqualsStrideGroups(unittest.TestCase):
     def test_shared_classes_have_the_same_source(self):
         shared = {"Layer", "ConvLayer_ReLU", "FlatLayer", "FCLayer", "FCLayer_ReLU",
                   "FCLayer_Sigmoid", "FCLayer_Softmax", "Network"}  # fmt: skip
-        shared |= {name for name in vars(cnn_sg) if name.startswith("_") and name[1] != "_"}
-        for name in shared:
-            naive, sg = (inspect.getsource(getattr(module, name)) for module in MODULES)
-            self.assertEqual(naive, sg, name)
+        for module in MODULES:
+            shared |= {name for name in vars(module) if name.startswith("_") and name[1] != "_"}
+        sources = [(getattr(cnn_naive, name), getattr(cnn_sg, name)) for name in shared]
+        for name in ("ConvLayer", "PoolLayer"):
+            layers = (getattr(module, name) for module in MODULES)
+            sources.append([layer.__init__ for layer in layers])
+        for naive, sg in sources:
+            self.assertEqual(inspect.getsource(naive), inspect.getsource(sg))
 
 
 class StrideGroups(unittest.TestCase):
@@ -243,6 +247,29 @@ class KnownValues(unittest.TestCase):
             np.testing.assert_array_equal(A, X)
             self.assertAlmostEqual(cce, math.log(2 * 4 * 2) / 3)
             self.assertAlmostEqual(ce, 1 / 3)
+            self.assertEqual((type(cce), type(ce)), (float, float))
+
+    def test_evaluate_takes_all_pieces_into_account(self):
+        rng = np.random.default_rng(9)
+        X, Y = rng.standard_normal((150, 5)), one_hot(rng, 150, 3)
+        for module in MODULES:
+            net = module.Network([module.FCLayer_Softmax(3)], 1)
+            A, cce, ce = net.evaluate(X, Y)
+            whole = net.layers[0].forward_propagate(X)
+            self.assertLess(difference(A, whole), 1e-12)
+            self.assertAlmostEqual(cce, -(Y * np.log(whole)).sum() / 150)
+            self.assertAlmostEqual(ce, (whole.argmax(axis=1) != Y.argmax(axis=1)).mean())
+
+    def test_outputs_below_zero_have_a_constant_loss(self):
+        X, Y = np.array([[[[-2.0, 0.5]]]]), np.array([[1, 1]])
+        for module in MODULES:
+            net = module.Network([module.ConvLayer(2, 1), module.FlatLayer()])
+            net.predict(X)
+            net.layers[0].W[0, 0] = np.eye(2)
+            with np.errstate(all="raise"):
+                _, cce, _ = net.train(X, Y, 0.1)
+            self.assertAlmostEqual(cce, -math.log(np.finfo(float).tiny) - math.log(0.5))
+            np.testing.assert_allclose(net.layers[0].db.ravel(), [0, -2])
 
     def test_logits_of_1000(self):
         X, Y = np.array([[1.0], [-1.0], [1.0]]), np.array([[0, 1], [0, 1], [1, 0]])
@@ -398,6 +425,27 @@ class Dtypes(unittest.TestCase):
                 for name, array in self.arrays(net):
                     self.assertEqual(array.dtype, dtype, f"{module.__name__} {name}")
 
+    def test_a_learning_rate_of_numpy_is_as_good_as_one_of_python(self):
+        rng = np.random.default_rng(32)
+        X, Y = rng.random((2, 11, 10, 2), np.float32), one_hot(rng, 2, 4)
+        for module in MODULES:
+            nets = [module.Network(mixed_layers(module), 33) for _ in range(2)]
+            nets[0].train(X, Y, 0.1, 0.01)
+            nets[1].train(X, Y, np.float64(0.1), np.float64(0.01))
+            for layer, other in zip(nets[0].layers, nets[1].layers):
+                for name in layer.weights:
+                    np.testing.assert_array_equal(getattr(layer, name), getattr(other, name))
+
+    def test_half_precision_and_foreign_byte_order(self):
+        X = np.random.default_rng(34).random((2, 11, 10, 2))
+        for module in MODULES:
+            expected = module.Network(mixed_layers(module), 35).predict(X)
+            for dtype, kept in (("f2", "f2"), (">f4", "f4"), (">f8", "f8"), ("?", "f4")):
+                A = module.Network(mixed_layers(module), 35).predict(X.astype(dtype))
+                self.assertEqual(A.dtype, np.dtype(kept))
+                if dtype != "?":
+                    self.assertLess(difference(A, expected), 0.01)
+
     def test_gradients_of_another_dtype(self):
         X = np.random.default_rng(19).random((2, 5, 5, 1), np.float32)
         for module in MODULES:
@@ -463,6 +511,24 @@ class ArraysOfTheCaller(unittest.TestCase):
             np.testing.assert_array_equal(first.backpropagate(d, 0.1), fresh.backpropagate(d, 0.1))
             np.testing.assert_array_equal(first.W, fresh.W)
 
+    def test_training_needs_no_gradient_of_the_images_and_cleans_up_when_interrupted(self):
+        rng = np.random.default_rng(36)
+        X, Y = rng.random((2, 6, 6, 1)), one_hot(rng, 2, 4)
+        for module in MODULES:
+            first = module.FCLayer_ReLU(3)
+            net = module.Network([module.PoolLayer_Max(2, 2), module.FlatLayer(), first, module.FCLayer_Softmax(4)])
+            asked = []
+
+            def backpropagate(d, learning_rate, layer=first, asked=asked):
+                asked.append((layer.needs_dA_prev, layer.weight_decay))
+                raise KeyboardInterrupt
+
+            first.backpropagate = backpropagate
+            with self.assertRaises(KeyboardInterrupt):
+                net.train(X, Y, 0.1, 0.5)
+            self.assertEqual(asked, [(False, 0.5)])
+            self.assertEqual((first.needs_dA_prev, first.weight_decay), (True, 0.0))
+
 
 class Errors(unittest.TestCase):
     def test_one_line_with_layer_expectation_and_finding(self):
@@ -507,6 +573,9 @@ class Errors(unittest.TestCase):
             (lambda: net.train(images[:0], labels[:0], 0.1), r"FlatLayer.*expected .*not empty, got shape \(0, 5, 6, 3\)"),
             (lambda: net.predict(images[:0]), r"FlatLayer.*expected .*not empty, got shape \(0, 5, 6, 3\)"),
             (lambda: net.evaluate(images[:0], labels[:0]), r"FlatLayer.*expected .*not empty"),
+            (lambda: net.predict(3.0), r"FlatLayer.*expected .*got shape \(1,\)"),
+            (lambda: net.predict(images.astype(complex)), r"FlatLayer.*expected real numbers, got complex128"),
+            (lambda: m.ConvLayer(1, 3, padding=True), r"ConvLayer: expected an integer padding >= 0, got True"),
             (lambda: m.Network([]), r"Network: expected at least one layer, got \[\]"),
             (lambda: m.Network([m.FCLayer_ReLU(2)]).save("x.npz"), r"Network.save: expected weights.*got none yet"),
         ]  # fmt: skip
@@ -564,9 +633,21 @@ class Files(unittest.TestCase):
                 damaged.write_bytes(content)
                 with self.assertRaisesRegex(ValueError, "^Network.load: expected .*damaged.npz, got "):
                     net.load(damaged)
-            np.savez(damaged, something=np.ones(3))
-            with self.assertRaisesRegex(ValueError, "^Network.load: expected .*damaged.npz, got "):
-                net.load(damaged)
+            layers = [repr(layer) for layer in net.layers]
+            for arrays in ({"something": np.ones(3)}, {"layers": np.array("one")}, {"layers": layers}):
+                np.savez(damaged, **arrays)
+                with self.assertRaisesRegex(ValueError, "^Network.load.* expected .*, got "):
+                    net.load(damaged)
+            np.save(damaged.with_suffix(".npy"), np.ones(3))
+            with self.assertRaisesRegex(ValueError, "^Network.load: expected .*damaged.npy, got "):
+                net.load(damaged.with_suffix(".npy"))
+            flipped = bytearray(whole)
+            for position in range(0, len(whole), 97):
+                flipped[position] ^= 64
+                damaged.write_bytes(flipped)
+                with contextlib.suppress(ValueError):  # or the flip is in a number
+                    module.Network(mixed_layers(module)).load(damaged)
+                flipped[position] ^= 64
             with self.assertRaisesRegex(ValueError, "^Network.load: expected .*FCLayer_Softmax.*got .*ConvLayer_ReLU"):
                 other.load(self.path)
             larger.save(damaged)
