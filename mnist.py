@@ -25,20 +25,23 @@ import numpy as np
 import requests
 
 
-def models(cnn):
-    """Each model is a list of layers; add or change one and run it. cnn is a cnn_*.py module."""
+def models(cnn, classes):
+    """Each model is a list of layers of cnn, a cnn_*.py module. Change one, and run it.
+
+    A new one also needs a line in DEFAULTS, below.
+    """
     return {
         "flat": [
             cnn.FlatLayer(),
             cnn.FCLayer_ReLU(100),
-            cnn.FCLayer_Softmax(10),
+            cnn.FCLayer_Softmax(classes),
         ],
         "cnn": [
             cnn.ConvLayer_ReLU(32, 3),
             cnn.PoolLayer_Max(2, 2),
             cnn.FlatLayer(),
             cnn.FCLayer_ReLU(100),
-            cnn.FCLayer_Softmax(10),
+            cnn.FCLayer_Softmax(classes),
         ],
         "lenet": [
             cnn.ConvLayer_ReLU(20, 5),
@@ -47,7 +50,7 @@ def models(cnn):
             cnn.PoolLayer_Max(2, 2),
             cnn.FlatLayer(),
             cnn.FCLayer_ReLU(500),
-            cnn.FCLayer_Softmax(10),
+            cnn.FCLayer_Softmax(classes),
         ],
     }
 
@@ -90,6 +93,8 @@ def fetch(name, folder):
     path = Path(folder) / name
     if path.exists():
         return path
+    if not path.parent.is_dir():
+        raise OSError(f"expected a folder of MNIST files, got {folder}, which is none")
     problems = []
     for mirror in MIRRORS:
         print(f"Downloading {mirror}{name}")
@@ -97,17 +102,18 @@ def fetch(name, folder):
             response = requests.get(mirror + name, timeout=10)
             response.raise_for_status()
         except requests.RequestException as problem:
-            problems.append(f"{mirror}: {problem}")
+            problems.append(type(problem).__name__)
             continue
         if hashlib.sha256(response.content).hexdigest() != SHA256[name]:
-            problems.append(f"{mirror}: not the file it should be (wrong sha256)")
+            problems.append("wrong sha256")
             continue
         part = path.with_name(f"{name}.{os.getpid()}.part")  # beside it: never half a file at path
         part.write_bytes(response.content)
         os.replace(part, path)
         return path
-    reasons = "; ".join(problems)
-    raise OSError(f"{name} cannot be downloaded: put it into {path.parent.resolve()} ({reasons})")
+    missing = ", ".join(each for each in SHA256 if not (path.parent / each).exists())
+    raise OSError(f"no mirror gave {name} ({', '.join(problems)}); "
+                  f"put these files into {path.parent.resolve()} yourself: {missing}")  # fmt: skip
 
 
 def read_idx(path):
@@ -123,7 +129,7 @@ def read_idx(path):
         raise ValueError(f"{path}: expected a gzip file, got a damaged one ({damage})") from None
     axes = 3 if "images" in path.name else 1
     header = 4 + 4 * axes
-    shape = np.frombuffer(content[4:header], ">u4").tolist()
+    shape = [int.from_bytes(content[k : k + 4], "big") for k in range(4, header, 4)]
     if content[:4] != bytes([0, 0, 8, axes]) or len(content) - header != math.prod(shape):
         raise ValueError(f"{path}: expected an IDX file of {axes} axes, got something else")
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
@@ -149,6 +155,9 @@ def train(net, train_set, test_set, options):
         for start in range(0, len(x), options.batch_size):
             batch = order[start : start + options.batch_size]
             _, *losses = net.train(scale(x[batch]), y[batch], learning_rate, options.weight_decay)
+            if not np.isfinite(losses[0]):
+                raise ArithmeticError(f"diverged in epoch {epoch}, mini-batch "
+                                      f"{start // options.batch_size + 1}: lower --learning-rate")  # fmt: skip
             sums += len(batch) * np.array(losses)
             progress.show(epoch, start // options.batch_size + 1, start + len(batch), *sums)
         learning_rate *= options.decay
@@ -175,25 +184,26 @@ class Progress:
         self.start, self.shown = time.monotonic(), 0.0
 
     def show(self, epoch, batch, done, cce_sum, ce_sum):
-        """Rewrite the line after a mini-batch; `done` images of the epoch have been seen."""
+        """After a mini-batch: `done` images of the epoch have been seen."""
         self.averages = f"CCE: {cce_sum / done:.4f} CE: {ce_sum / done:.4f}"
         now = time.monotonic()
         if sys.stdout.isatty() and now - self.shown >= 0.1:
             self.shown = now
             share = (epoch - 1 + done / self.samples) / self.epochs
             left = clock((now - self.start) * (1 / share - 1))
-            self.write(epoch, f"mini-batch {batch:4} average {self.averages}, {left} left", end="")
+            line = self.line(epoch, f"{left} left, mini-batch {batch}, average {self.averages}")
+            width = shutil.get_terminal_size().columns - 1
+            print("\r" + line[:width].ljust(width), end="", flush=True)
 
     def end_epoch(self, epoch, cce, ce):
-        """Print what the epoch came to: its averages, and the errors on the test set after it."""
-        self.write(epoch, f"average {self.averages}, then test CCE: {cce:.4f} CE: {ce:.4f}")
-
-    def write(self, epoch, text, end="\n"):
-        line = f"{clock(time.monotonic() - self.start)} epoch {epoch}/{self.epochs} {text}"
+        """The averages over the epoch, and the errors on the test set after it."""
+        line = self.line(epoch, f"average {self.averages}, test CCE: {cce:.4f} CE: {ce:.4f}")
         if sys.stdout.isatty():
-            width = shutil.get_terminal_size().columns - 1
-            line = "\r" + line[:width].ljust(width)
-        print(line, end=end, flush=True)
+            line = "\r" + line.ljust(shutil.get_terminal_size().columns - 1)
+        print(line, flush=True)
+
+    def line(self, epoch, text):
+        return f"{clock(time.monotonic() - self.start)} epoch {epoch}/{self.epochs}: {text}"
 
 
 def clock(seconds):
@@ -205,12 +215,14 @@ def at_least(least, kind):
     """Return a converter for argparse: text to a finite number of this kind, not below least."""
 
     def convert(text):
-        number = kind(text)
-        if not least <= number < math.inf:
-            raise ValueError
-        return number
+        try:
+            if least <= kind(text) < math.inf:
+                return kind(text)
+        except ValueError:
+            pass
+        name = {int: "an integer", float: "a number"}[kind]
+        raise argparse.ArgumentTypeError(f"expected {name} >= {least}, got {text!r}")
 
-    convert.__name__ = f"{kind.__name__} >= {least}"  # argparse says: invalid int >= 1 value: '0'
     return convert
 
 
@@ -252,18 +264,22 @@ def main():
     """Load the data, train the network, print the error on the test set."""
     options = parse_arguments()
     cnn = importlib.import_module(f"cnn_{options.version}")
-    try:
-        sets = load_mnist(options.data)
-    except (OSError, ValueError) as problem:
-        sys.exit(f"mnist.py: {problem}")
-    classes = np.eye(10, dtype=np.float32)
-    train_set, test_set = ((x[: options.samples], classes[y[: options.samples]]) for x, y in sets)
-    net = cnn.Network(models(cnn)[options.model], options.seed)
+    sets = load_mnist(options.data)
+    classes = 1 + int(max(y.max() for _, y in sets))
+    one_hot = np.eye(classes, dtype=np.float32)
+    train_set, test_set = ((x[: options.samples], one_hot[y[: options.samples]]) for x, y in sets)
+    net = cnn.Network(models(cnn, classes)[options.model], options.seed)
     print(f"Training {options.model} ({cnn.__name__}) on {len(train_set[0]):,} images, "
-          f"testing on {len(test_set[0]):,}")
+          f"testing on {len(test_set[0]):,}")  # fmt: skip
     cce, ce = train(net, train_set, test_set, options)
     print(f"Test set: CCE: {cce:.4f} CE: {ce:.4f}")
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (ArithmeticError, OSError, ValueError) as problem:
+        sys.exit(f"mnist.py: {problem}")
+    except KeyboardInterrupt:
+        print("\nmnist.py: interrupted", file=sys.stderr)
+        sys.exit(130)
