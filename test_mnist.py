@@ -363,6 +363,8 @@ class CommandLine(Program):
             (["cnn", "--save", str(self.folder / "none" / "w.npz")], "--save: .* cannot be written"),
             (["cnn", "--plot", str(file / "p.png")], "--plot: .* cannot be written"),
         ]
+        if sys.platform == "linux":  # a folder in which not even root can write
+            cases.append((["cnn", "--save", "/proc/w.npz"], "--save: /proc/w.npz cannot be written"))
         for arguments, message in cases:
             with self.subTest(arguments=arguments):
                 errors = self.run_program(*arguments, code=2)
