@@ -145,20 +145,24 @@ class Progress:
         if sys.stdout.isatty() and seconds - self.shown >= 0.1:
             self.shown = seconds
             batch = math.ceil(self.done / self.options.batch_size)
-            line = self.line(f"{clock(seconds / share - seconds)} left, mini-batch {batch}")
+            left = clock(seconds / share - seconds)
+            line = f"{self.where()} {left} left, mini-batch {batch}, {self.averages()}"
             columns = shutil.get_terminal_size().columns - 1
             print("\r" + line[:columns].ljust(columns), end="", flush=True)
 
     def after_epoch(self, cce, ce):
         """Print the averages over the epoch, and the errors on the test set after it."""
-        line = self.line(f"test CCE: {cce:.4f} CE: {ce:.4f}")
+        line = f"{self.where()} {self.averages()}, test CCE: {cce:.4f} CE: {ce:.4f}"
         columns = shutil.get_terminal_size().columns - 1
         print("\r" + line.ljust(columns) if sys.stdout.isatty() else line, flush=True)
 
-    def line(self, text):
+    def where(self):
+        elapsed = clock(time.monotonic() - self.start)
+        return f"{elapsed} epoch {self.epoch}/{self.options.epochs}{self.note}:"
+
+    def averages(self):
         cce, ce = self.sums / self.done
-        where = f"{clock(time.monotonic() - self.start)} epoch {self.epoch}/{self.options.epochs}"
-        return f"{where}{self.note}: average CCE: {cce:.4f} CE: {ce:.4f}, {text}"
+        return f"average CCE: {cce:.4f} CE: {ce:.4f}"
 
 
 def clock(seconds):
