@@ -466,7 +466,8 @@ def parse_arguments():
         help="folder of the four MNIST files, or of others with their names and format "
         "(default: the folder of this script)")
     data.add_argument("--drawn", action="store_true",
-        help="train on digits that this program draws, not on MNIST")
+        help="train on digits that this program draws, not on MNIST (default: only if MNIST "
+        "cannot be had)")
     add("--split", type=fraction, metavar="X",
         help="shuffle all images and train on this fraction of them, 0.95 for example, test on "
         "the others (default: the training and test set of the data)")
@@ -485,10 +486,11 @@ def parse_arguments():
         help="adds X / 2 times the sum of squared weights to the loss (default: %(default)s)")
     add("--seed", type=at_least(0, int), metavar="N",
         help="fixes first weights and order of the images (default: other ones in each run)")
-    add("--load", type=Path, metavar="FILE.npz", help="start from weights that --save wrote")
-    add("--save", type=writable, metavar="FILE.npz", help="write the weights after training")
+    add("--load", type=Path, metavar="FILE.npz", help="start from weights that --save wrote (default: from random ones)")
+    add("--save", type=writable, metavar="FILE.npz", help="write the weights after training (default: they are not kept)")
     add("--plot", type=writable, metavar="FILE.png",
-        help="draw a picture of the training, the filters and the misread digits (needs matplotlib)")
+        help="draw a picture of the training, the filters and the misread digits; needs "
+        "matplotlib (default: none)")
     options = parser.parse_args()
     if options.plot and importlib.util.find_spec("matplotlib") is None:
         parser.error("--plot needs matplotlib: python3 -m pip install matplotlib")
