@@ -11,6 +11,7 @@ import contextlib
 import inspect
 import itertools
 import math
+import os
 import subprocess
 import sys
 import tempfile
@@ -18,10 +19,13 @@ import tracemalloc
 import unittest
 from pathlib import Path
 
-import numpy as np
+# The matrices here are so small that threads would only wait for each other.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-import cnn_naive
-import cnn_sg
+import numpy as np  # noqa: E402
+
+import cnn_naive  # noqa: E402
+import cnn_sg  # noqa: E402
 
 MODULES = (cnn_naive, cnn_sg)
 HERE = Path(__file__).resolve().parent
