@@ -22,10 +22,10 @@ from pathlib import Path
 # The matrices here are so small that threads would only wait for each other.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-import numpy as np  # noqa: E402
+import numpy as np
 
-import cnn_naive  # noqa: E402
-import cnn_sg  # noqa: E402
+import cnn_naive
+import cnn_sg
 
 MODULES = (cnn_naive, cnn_sg)
 HERE = Path(__file__).resolve().parent
