@@ -85,7 +85,8 @@ def train(net, train_set, test_set, options, progress):
     """Train by mini-batch gradient descent until the last epoch, or Ctrl-C.
 
     A set is a pair: images, uint8 (n, rows, columns, channels), and labels, one-hot (n, classes).
-    Returns the cross-entropy of each mini-batch, and the test error after each epoch.
+    Returns the cross-entropy of each mini-batch; and after each epoch, the number of mini-batches
+    so far, and cce and ce on the test set.
     """
     x, y = train_set
     rng = np.random.default_rng(options.seed)
@@ -102,8 +103,8 @@ def train(net, train_set, test_set, options, progress):
             progress.after_batch(epoch, len(batch), cce, ce)
             if progress.stop:
                 return cces, errors
-        errors.append(evaluate(net, *test_set))
-        progress.after_epoch(*errors[-1])
+        errors.append((len(cces), *evaluate(net, *test_set)))
+        progress.after_epoch(*errors[-1][1:])
         learning_rate *= options.decay
     return cces, errors
 
@@ -367,7 +368,7 @@ def plot(path, cces, errors, net, test_set, title):
     from matplotlib.figure import Figure  # here, because only this function needs it
 
     figure = Figure(figsize=(13, 7), layout="constrained")
-    figure.suptitle(f"{title}: test error {100 * errors[-1][1]:.2f} %")
+    figure.suptitle(f"{title}: test error {100 * errors[-1][2]:.2f} %")
     left, right = figure.subfigures(1, 2)
     if cces:
         axes = left.subplots()
@@ -378,9 +379,8 @@ def plot(path, cces, errors, net, test_set, title):
         axes.set(xlabel="mini-batch", yscale="log")
         axes.set_ylabel(f"CCE of each mini-batch, and mean of {width}", color="tab:blue")
         error_axes = axes.twinx()
-        ends = np.linspace(0, len(cces), len(errors) + 1)[1:]
-        percent = [100 * ce for _, ce in errors]
-        error_axes.plot(ends, percent, "o-", color="tab:red")
+        percent = [100 * ce for _, _, ce in errors]
+        error_axes.plot([batches for batches, _, _ in errors], percent, "o-", color="tab:red")
         error_axes.set_ylabel("test error after each epoch, %", color="tab:red")
         error_axes.set_ylim(0, 1.2 * max(percent) + 0.1)
     x, y = test_set
@@ -546,14 +546,14 @@ def main():
     if progress.stop:
         print(f"\nStopped in epoch {progress.epoch}, after {len(cces)} mini-batches in all{note}.")
     if progress.stop or not errors:
-        errors.append(evaluate(net, *test_set))
+        errors.append((len(cces), *evaluate(net, *test_set)))
     if options.save:
         net.save(options.save)
         print(f"Weights saved in {options.save}")
     if options.plot:
         plot(options.plot, cces, errors, net, test_set, f"{options.model}{note}")
         print(f"Picture saved in {options.plot}")
-    cce, ce = errors[-1]
+    _, cce, ce = errors[-1]
     print(f"Test set{note}: CCE: {cce:.4f} CE: {ce:.4f}")
     return 130 if progress.stop else 0
 
