@@ -390,19 +390,19 @@ def plot(path, cces, errors, net, test_set, title):
     digits = [(x[k, :, :, 0], f"read {answers[k]}, is {labels[k]}") for k in wrong]
     W = net.layers[0].W
     filters = [] if W is None or W.ndim != 4 else [(W[:, :, 0, f], "") for f in range(W.shape[3])]
-    top, bottom = right.subfigures(2, 1, height_ratios=(1, 1.6))
-    for part, heading, pictures, columns in (
-        (top, "filters of the first layer", filters, 8),
-        (bottom, f"the first of {(answers != labels).sum()} misread digits", digits, 6),
-    ):
-        if pictures:
-            part.suptitle(heading)
-            grid = part.subplots(math.ceil(len(pictures) / columns), columns, squeeze=False)
-            for axes in grid.flat:
-                axes.axis("off")
-            for axes, (picture, caption) in zip(grid.flat, pictures):
-                axes.imshow(picture, cmap="gray")
-                axes.set_title(caption, fontsize=9)
+    sections = [("filters of the first layer", filters, 8),
+                (f"the first of {(answers != labels).sum()} misread digits", digits, 6)]  # fmt: skip
+    sections = [section for section in sections if section[1]]
+    heights = [1, 1.6][-len(sections) :]
+    parts = right.subfigures(len(heights), 1, height_ratios=heights, squeeze=False).flat
+    for part, (heading, pictures, columns) in zip(parts, sections):
+        part.suptitle(heading)
+        grid = part.subplots(math.ceil(len(pictures) / columns), columns, squeeze=False)
+        for axes in grid.flat:
+            axes.axis("off")
+        for axes, (picture, caption) in zip(grid.flat, pictures):
+            axes.imshow(picture, cmap="gray")
+            axes.set_title(caption, fontsize=9)
     part = f"{path}.part"
     figure.savefig(part, format="png", dpi=100)
     os.replace(part, path)
