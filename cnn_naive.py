@@ -95,7 +95,7 @@ class ConvLayer(Layer):
         dA_prev = dA_prev[:, self.p : ih - self.p, self.p : iw - self.p]
         self.W -= float(learning_rate) * (self.dW + self.weight_decay * self.W)
         self.b -= float(learning_rate) * self.db
-        return dA_prev
+        return dA_prev if self.needs_dA_prev else None
 
 
 class ConvLayer_ReLU(ConvLayer):

@@ -358,7 +358,8 @@ def curve_weights(variant):
             for u in np.arange(0, 1, 0.25 / length):
                 weights = -u + 2 * u**2 - u**3, 2 - 5 * u**2 + 3 * u**3, u + 4 * u**2 - 3 * u**3, u**3 - u**2
                 row = np.zeros(100)
-                np.add.at(row, list(four), np.array(weights) / 2)
+                for knot, weight in zip(four, weights):
+                    row[knot] += weight / 2
                 rows.append(row)
     return np.array(rows)
 
@@ -486,8 +487,10 @@ def parse_arguments():
         help="adds X / 2 times the sum of squared weights to the loss (default: %(default)s)")
     add("--seed", type=at_least(0, int), metavar="N",
         help="fixes first weights and order of the images (default: other ones in each run)")
-    add("--load", type=Path, metavar="FILE.npz", help="start from weights that --save wrote (default: from random ones)")
-    add("--save", type=writable, metavar="FILE.npz", help="write the weights after training (default: they are not kept)")
+    add("--load", type=Path, metavar="FILE.npz",
+        help="start from weights that --save wrote (default: from random ones)")
+    add("--save", type=writable, metavar="FILE.npz",
+        help="write the weights after training (default: they are not kept)")
     add("--plot", type=writable, metavar="FILE.png",
         help="draw a picture of the training, the filters and the misread digits; needs "
         "matplotlib (default: none)")
