@@ -40,6 +40,30 @@ def stride_groups(A, fh, fw, s):
             yield outputs, windows[outputs]
 
 
+def rows_first(layer, name, A):
+    """Return A (n_m, h, w, n_c) in another order in memory: (h, w, n_m, n_c).
+
+    A pixel and its neighbours are then n_m n_c numbers each, instead of n_c: pooling works on
+    long runs of numbers, for which NumPy is several times as fast.
+    """
+    in_memory = A.transpose(1, 2, 0, 3)
+    if not in_memory.flags.c_contiguous:
+        in_memory = scratch(layer, name, in_memory.shape)
+        in_memory[...] = A.transpose(1, 2, 0, 3)
+    return in_memory.transpose(2, 0, 1, 3)
+
+
+def scratch(layer, name, shape, order="C"):
+    """Return an array that the layer keeps for itself: to get new memory takes longer than its use.
+
+    It is layer.name. As long as shape, dtype and order stay the same, it is the same array.
+    """
+    array = vars(layer).get(name, np.empty(0))
+    same = (array.shape, array.dtype) == (shape, layer.dtype) and array.flags[f"{order}_CONTIGUOUS"]
+    vars(layer)[name] = array if same else np.empty(shape, layer.dtype, order)
+    return vars(layer)[name]
+
+
 class Layer:
     """What layers share. One of your own derives from it and needs two methods:
 
@@ -59,12 +83,12 @@ class Layer:
 
 
 class ConvLayer(Layer):
-    """Convolution Z = A_prev * W + b without activation; strictly, a cross-correlation.
+    """Convolution Z = A_prev * W + b, strictly a cross-correlation, without activation: A = Z.
 
     Z[m, i, j, f] = b[f] + sum over k, l, c of A_prev[m, s i + k, s j + l, c] W[k, l, c, f]
 
     A_prev is the input with p zeros on each side. W is (fh, fw, n_c, n_f), b (1, 1, 1, n_f).
-    filter_width is an int or a pair (height, width).
+    filter_width is an int or a pair (height, width). Subclasses say what g is in A = g(Z).
     """
 
     weights = ("W", "b")
@@ -86,25 +110,36 @@ class ConvLayer(Layer):
             W = _first_weights(self, (fh, fw, n_c, n_f), fh * fw * n_c, fh * fw * n_f)
             self.W, self.b = W, np.zeros((1, 1, 1, n_f), W.dtype)
         self.A_prev_shape, self.output_shape = A_prev.shape, (n_m, oh, ow, n_f)
-        self.windows = np.empty((n_m, oh, ow, fh, fw, n_c), self.dtype)
-        for outputs, group in stride_groups(A_prev, fh, fw, s):
-            self.windows[outputs] = group
-        # Each row is a window, each column a filter: the product pairs every two of them.
-        Z = self.windows.reshape(-1, fh * fw * n_c) @ self.W.reshape(-1, n_f)
-        Z = Z.reshape(self.output_shape)
-        Z += self.b
-        return Z
+        # Copies go in runs: of n_m numbers where samples are last in memory ("F"), else of fw n_c.
+        self.order = "F" if n_m > fw * n_c else "C"
+        rows = scratch(self, "rows", (oh * ow * n_m, fh * fw * n_c + 1), self.order)
+        windows = rows[:, :-1].reshape(oh, ow, n_m, fh, fw, n_c).transpose(2, 0, 1, 3, 4, 5)
+        for outputs, group in stride_groups(np.asarray(A_prev, order=self.order), fh, fw, s):
+            windows[outputs] = group
+        # A row is a window and a 1, a column a filter and its bias. Z is every row by every column.
+        rows[:, -1] = 1
+        Z = rows @ np.vstack([self.W.reshape(-1, n_f), self.b.reshape(1, n_f)])
+        self.A = self.g(Z.reshape(oh, ow, n_m, n_f).transpose(2, 0, 1, 3))
+        return self.A
 
     def backpropagate(self, d, learning_rate):
-        """Z = windows W + b: hence dW = windows^T dZ, db = sum of dZ, dwindows = dZ W^T."""
-        dZ = _check_gradient(self, d).reshape(-1, self.n_f)
-        W = self.W.reshape(-1, self.n_f)
-        self.dW = (self.windows.reshape(-1, len(W)).T @ dZ).reshape(self.W.shape)
-        self.db = dZ.sum(axis=0).reshape(self.b.shape)
+        """Z = rows [W, b]: hence [dW, db] = rows^T dZ, and for the windows dwindows = dZ W^T."""
+        dA = _check_gradient(self, d)
+        n_m, oh, ow, n_f = dA.shape
+        dZ = scratch(self, "dZ", (oh, ow, n_m, n_f))
+        np.multiply(dA, self.g_prime(), out=dZ.transpose(2, 0, 1, 3))
+        dZ, W = dZ.reshape(-1, n_f), self.W.reshape(-1, n_f)
+        # A small dW is faster summed up from products of a few rows that fit the cache.
+        pieces = oh if W.size < 4096 else 1
+        rows = self.rows.reshape(pieces, -1, len(W) + 1)
+        dW = (rows.transpose(0, 2, 1) @ dZ.reshape(pieces, -1, n_f)).sum(axis=0)
+        self.dW, self.db = dW[:-1].reshape(self.W.shape), dW[-1].reshape(self.b.shape)
         dA_prev = None
         if self.needs_dA_prev:
-            dA_prev = np.zeros(self.A_prev_shape, self.dtype)
-            dwindows = (dZ @ W.T).reshape(self.windows.shape)
+            dA_prev = np.zeros(self.A_prev_shape, self.dtype, self.order)
+            dwindows = scratch(self, "dwindows", (len(dZ), len(W)), self.order)
+            np.matmul(dZ, W.T, out=dwindows)
+            dwindows = dwindows.reshape(oh, ow, n_m, *self.W.shape[:3]).transpose(2, 0, 1, 3, 4, 5)
             for outputs, group in stride_groups(dA_prev, self.fh, self.fw, self.s):
                 group += dwindows[outputs]
             ih, iw = self.A_prev_shape[1:3]
@@ -113,20 +148,22 @@ class ConvLayer(Layer):
         self.b -= float(learning_rate) * self.db
         return dA_prev
 
+    def g(self, Z):
+        return Z
+
+    def g_prime(self):
+        return 1
+
 
 class ConvLayer_ReLU(ConvLayer):
-    """Convolution and rectified linear unit, A = max(0, Z)."""
+    """Convolution and rectified linear unit, g(Z) = max(0, Z). g' is 1 where Z > 0, elsewhere 0."""
 
-    def forward_propagate(self, input):
-        """(n_m, height, width, n_c) -> (n_m, oh, ow, n_f), as in ConvLayer."""
-        Z = super().forward_propagate(input)
-        self.A = np.maximum(0, Z, out=Z)
-        return self.A
+    def g(self, Z):
+        zeros = np.zeros_like(Z[:, :1, :1])  # to compare with one zero takes three times as long
+        return np.maximum(zeros, Z, out=Z)
 
-    def backpropagate(self, d, learning_rate):
-        """dZ is dA where Z > 0, elsewhere 0."""
-        dZ = _check_gradient(self, d) * (self.A > 0)
-        return super().backpropagate(dZ, learning_rate)
+    def g_prime(self):
+        return self.A > 0
 
 
 class PoolLayer(Layer):
@@ -139,25 +176,29 @@ class PoolLayer(Layer):
 
     def forward_propagate(self, input):
         """(n_m, ih, iw, n_c) -> (n_m, oh, ow, n_c), oh = (ih - fh) // s + 1."""
-        self.A_prev = _check_images(self, input)
+        self.A_prev = rows_first(self, "A_prev_copy", _check_images(self, input))
         n_m, ih, iw, n_c = self.A_prev.shape
         fh, fw, s = self.fh, self.fw, self.s
         oh, ow = (ih - fh) // s + 1, (iw - fw) // s + 1
         self.output_shape = (n_m, oh, ow, n_c)
-        self.A = np.empty(self.output_shape, self.dtype)
+        self.A = np.empty((oh, ow, n_m, n_c), self.dtype).transpose(2, 0, 1, 3)
         for outputs, windows in stride_groups(self.A_prev, fh, fw, s):
             self.A[outputs] = self.pool(windows)
         return self.A
 
     def backpropagate(self, d, learning_rate):
         """Each pixel of a window gets its share of the derivative by the window's output."""
-        dA = _check_gradient(self, d)
+        dA = rows_first(self, "dA_copy", _check_gradient(self, d))
         dA_prev = np.zeros_like(self.A_prev)
         groups = stride_groups(self.A_prev, self.fh, self.fw, self.s)
         dgroups = stride_groups(dA_prev, self.fh, self.fw, self.s)
         for (outputs, windows), (_, dwindows) in zip(groups, dgroups):
-            shares = self.shares(windows, self.A[outputs][:, :, :, None, None])
-            dwindows += shares * dA[outputs][:, :, :, None, None]  # one dA for the whole window
+            A_group, dA_group = (each[outputs][:, :, :, None, None] for each in (self.A, dA))
+            shares = self.shares(windows, A_group)  # one A and dA for the whole window
+            if self.s >= max(self.fh, self.fw):  # it is the only group: there is nothing to add to
+                np.multiply(shares, dA_group, out=dwindows)
+            else:
+                dwindows += shares * dA_group
         return dA_prev
 
 
@@ -171,8 +212,10 @@ class PoolLayer_Max(PoolLayer):
         """All to the largest pixel; of several, to the first in row-major order."""
         n = self.fh * self.fw
         countdown = np.arange(n, 0, -1, dtype=np.min_scalar_type(n)).reshape(self.fh, self.fw, 1)
-        rank = (windows == A) * countdown  # 0 where not largest, and the earlier the higher
-        return rank == rank.max(axis=3, keepdims=True).max(axis=4, keepdims=True)
+        largest = windows == A
+        rank = largest * countdown  # 0 where not largest, and the earlier the higher
+        highest = rank.max(axis=3, keepdims=True).max(axis=4, keepdims=True)
+        return np.equal(rank, highest, out=largest)
 
 
 class PoolLayer_Avg(PoolLayer):
@@ -221,7 +264,8 @@ class FCLayer(Layer):
             self.W[:, -1] = 0
         _check(self, n_in == self.W.shape[1] - 1, f"n_in = {self.W.shape[1] - 1} as before", n_in)
         self.A_prev, self.output_shape = A_prev, (n_m, self.num_neurons)
-        self.A = self.g(A_prev @ self.W[:, :-1].T + self.W[:, -1])
+        # (W A^T)^T is A W^T, and faster: W, the larger of the two, stays as it is in memory.
+        self.A = self.g((self.W[:, :-1] @ A_prev.T).T + self.W[:, -1])
         return self.A
 
     def backpropagate(self, d, learning_rate):

@@ -1,0 +1,597 @@
+"""Measure cnn_sg.py: against PyTorch, JAX, im2col and cnn_naive.py, and against itself.
+
+    python3 tools/benchmark.py
+
+PyTorch and JAX take part where they are installed. Each contestant is a process of its own. They
+take turns, round by round; a ratio is the median, over the rounds, of its time by cnn_sg's: above
+1, cnn_sg is faster. Before a race, all have to show that they compute the same.
+"""
+
+import argparse
+import importlib.util
+import math
+import multiprocessing
+import os
+import platform
+import random
+import subprocess
+import sys
+import time
+import tracemalloc
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
+import cnn_naive
+import cnn_sg
+import mnist
+
+THREAD_SETTINGS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS",
+                   "VECLIB_MAXIMUM_THREADS")  # fmt: skip
+SG, EAGER, LAST = "cnn_sg", "PyTorch", "PyTorch, channels_last"
+WINDOW, RESHAPE, IM2COL, NAIVE = "JAX, reduce_window", "JAX, reshape", "im2col", "cnn_naive"
+PACKAGES = {"PyTorch": "torch", "JAX": "jax"}
+AVAILABLE = {name for name in ("numpy", "torch", "jax") if importlib.util.find_spec(name)}
+CONVOLUTIONS = [  # input (n, h, w, c), and number, size and stride of the filters
+    ((64, 28, 28, 1), 32, 3, 1),
+    ((64, 12, 12, 20), 50, 5, 1),
+    ((32, 32, 32, 3), 32, 3, 1),
+    ((16, 28, 28, 32), 64, 3, 1),
+    ((8, 56, 56, 64), 64, 3, 1),
+    ((8, 112, 112, 3), 64, 7, 2),
+]
+POOLINGS = [((64, 26, 26, 32), 2, 2), ((64, 26, 26, 32), 3, 2)]  # input, size, stride
+TURN, PAUSE = 0.06, 0.04  # seconds of a turn, and after it, until the threads of the last sleep
+
+
+# The contestants. Each function runs in a process of its own and returns a function to time.
+
+
+def network_of(side, model, batch, threads):
+    """Return step(k), which trains on the k-th of 20 mini-batches and returns the loss."""
+    images, labels = mnist.draw_digits(20 * batch, seed=1)
+    X = mnist.scale(images).reshape(20, batch, 28, 28, 1)
+    Y = np.eye(10, dtype=np.float32)[labels].reshape(20, batch, 10)
+    net = cnn_sg.Network(mnist.models(cnn_sg, 10)[model], seed=1)
+    net.predict(X[0])
+    if side == SG:
+        return lambda k: net.train(X[k % 20], Y[k % 20], 0.1)[1]
+    step = (jax_step if side in (WINDOW, RESHAPE) else pytorch_step)(net, side, X, Y, threads)
+    return lambda k: step(k % 20)
+
+
+def pytorch_model(net, channels_last):
+    """The same network in PyTorch, with the same weights."""
+    import torch
+    from torch import nn
+
+    modules, shape = [], None  # of the images that the next layer gets
+    for layer in net.layers:
+        if isinstance(layer, cnn_sg.ConvLayer):
+            convolution = nn.Conv2d(layer.W.shape[2], layer.n_f, (layer.fh, layer.fw), layer.s)
+            weights = layer.W.transpose(3, 2, 0, 1), layer.b.ravel()
+            modules += [convolution, nn.ReLU()]
+        elif isinstance(layer, cnn_sg.PoolLayer):
+            modules.append(nn.MaxPool2d((layer.fh, layer.fw), layer.s))
+        elif isinstance(layer, cnn_sg.FlatLayer):
+            modules.append(nn.Flatten())
+        else:
+            W = layer.W[:, :-1]
+            if shape:  # PyTorch flattens (channels, height, width)
+                W = W.reshape(-1, *shape).transpose(0, 3, 1, 2).reshape(W.shape)
+            weights = W, layer.W[:, -1]
+            modules.append(nn.Linear(W.shape[1], len(W)))
+            if isinstance(layer, cnn_sg.FCLayer_ReLU):
+                modules.append(nn.ReLU())
+        if layer.weights:
+            made = modules[-2] if isinstance(modules[-1], nn.ReLU) else modules[-1]
+            made.weight.data, made.bias.data = (torch.from_numpy(each.copy()) for each in weights)
+        if not isinstance(layer, cnn_sg.FlatLayer):
+            shape = layer.output_shape[1:] if len(layer.output_shape) == 4 else None
+    model = nn.Sequential(*modules)
+    return model.to(memory_format=torch.channels_last) if channels_last else model
+
+
+def pytorch_step(net, side, X, Y, threads):
+    import torch
+
+    torch.set_num_threads(threads)
+    order = torch.channels_last if side == LAST else torch.contiguous_format
+    X = torch.from_numpy(X.transpose(0, 1, 4, 2, 3).copy())
+    X = [x.contiguous(memory_format=order) for x in X]
+    labels = torch.from_numpy(Y.argmax(axis=-1))
+    model, loss_of = pytorch_model(net, side == LAST), torch.nn.CrossEntropyLoss()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+
+    def step(k):
+        optimizer.zero_grad()
+        loss = loss_of(model(X[k]), labels[k])
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    return step
+
+
+def jax_step(net, side, X, Y, threads):
+    import jax
+    import jax.numpy as jnp
+    from jax import lax
+
+    def pool(A, layer):
+        if side == WINDOW:
+            size, strides = (1, layer.fh, layer.fw, 1), (1, layer.s, layer.s, 1)
+            return lax.reduce_window(A, -jnp.inf, lax.max, size, strides, "VALID")
+        n, oh, ow, c = len(A), *layer.output_shape[1:3], A.shape[3]
+        A = A[:, : oh * layer.fh, : ow * layer.fw]
+        return A.reshape(n, oh, layer.fh, ow, layer.fw, c).max(axis=(2, 4))
+
+    def loss_of(weights, A, Y):
+        for layer, W in zip(net.layers, weights):
+            if isinstance(layer, cnn_sg.ConvLayer):
+                strides, orders = (layer.s, layer.s), ("NHWC", "HWIO", "NHWC")
+                A = lax.conv_general_dilated(A, W[0], strides, "VALID", dimension_numbers=orders)
+                A = jax.nn.relu(A + W[1])
+            elif isinstance(layer, cnn_sg.PoolLayer):
+                A = pool(A, layer)
+            elif isinstance(layer, cnn_sg.FlatLayer):
+                A = A.reshape(len(A), -1)
+            else:
+                A = A @ W[0][:, :-1].T + W[0][:, -1]
+                A = jax.nn.relu(A) if isinstance(layer, cnn_sg.FCLayer_ReLU) else A
+        return -(Y * jax.nn.log_softmax(A)).sum() / len(Y)
+
+    @jax.jit
+    def update(weights, x, y):
+        loss, gradient = jax.value_and_grad(loss_of)(weights, x, y)
+        return jax.tree.map(lambda W, dW: W - 0.1 * dW, weights, gradient), loss
+
+    X, Y = ([jnp.asarray(each) for each in all_of_them] for all_of_them in (X, Y))
+    weights = [[jnp.asarray(getattr(each, name)) for name in each.weights] for each in net.layers]
+
+    def step(k):
+        nonlocal weights
+        weights, loss = update(weights, X[k], Y[k])
+        return float(loss)
+
+    return step
+
+
+def layer_of(side, shape, n_f, size, stride, threads):
+    """Return step(k), which goes forward and backward; it returns the output and gradients.
+
+    n_f filters, or max-pooling if n_f is None. X, W and d are the same for every side.
+    """
+    rng = np.random.default_rng(1)
+    X = rng.standard_normal(shape, np.float32)
+    layer = cnn_sg.ConvLayer(n_f, size, stride) if n_f else cnn_sg.PoolLayer_Max(size, stride)
+    layer.rng = rng
+    d = rng.standard_normal(layer.forward_propagate(X).shape, np.float32)
+    if side == SG:
+
+        def step(k):
+            A = layer.forward_propagate(X)
+            dA_prev = layer.backpropagate(d, 0.0)
+            return [A, dA_prev, *(getattr(layer, f"d{name}") for name in layer.weights)]
+
+        return step
+    # The others have channels before rows and columns.
+    channels = (0, 3, 1, 2)
+    X, d = (np.ascontiguousarray(each.transpose(channels)) for each in (X, d))
+    if side == IM2COL:
+        W = np.ascontiguousarray(layer.W.transpose(3, 2, 0, 1))
+        step = im2col_step(X, W, layer.b.ravel(), d, stride)
+    else:
+        step = pytorch_layer_step(X, layer, d, side == LAST, threads)
+
+    def in_our_order(k):
+        A, dX, *dW = step(k)
+        A, dX = (each.transpose(0, 2, 3, 1) for each in (A, dX))
+        return [A, dX, dW[0].transpose(2, 3, 1, 0), dW[1]] if dW else [A, dX]
+
+    return in_our_order
+
+
+def im2col_step(X, W, b, d, s):
+    """Convolution as most tutorials have it: an index for each number of each window."""
+    n_f, c, fh, fw = W.shape
+    oh, ow = d.shape[2:]
+    k = np.repeat(np.arange(c), fh * fw).reshape(-1, 1)
+    i = np.tile(np.repeat(np.arange(fh), fw), c).reshape(-1, 1) + s * np.repeat(np.arange(oh), ow)
+    j = np.tile(np.arange(fw), fh * c).reshape(-1, 1) + s * np.tile(np.arange(ow), oh)
+
+    def step(_):
+        columns = X[:, k, i, j].transpose(1, 2, 0).reshape(c * fh * fw, -1)
+        A = (W.reshape(n_f, -1) @ columns + b.reshape(-1, 1)).reshape(n_f, oh, ow, -1)
+        dZ = d.transpose(1, 2, 3, 0).reshape(n_f, -1)
+        dW, db = (dZ @ columns.T).reshape(W.shape), d.sum(axis=(0, 2, 3))
+        dcolumns = (W.reshape(n_f, -1).T @ dZ).reshape(c * fh * fw, -1, len(X))
+        dX = np.zeros_like(X)
+        np.add.at(dX, (slice(None), k, i, j), dcolumns.transpose(2, 0, 1))
+        return A.transpose(3, 0, 1, 2), dX, dW, db
+
+    return step
+
+
+def pytorch_layer_step(X, layer, d, channels_last, threads):
+    import torch
+
+    torch.set_num_threads(threads)
+    order = torch.channels_last if channels_last else torch.contiguous_format
+    X, d = (torch.from_numpy(each).contiguous(memory_format=order) for each in (X, d))
+    X.requires_grad_()
+    if layer.weights:
+        n_c, n_f = layer.W.shape[2:]
+        module = torch.nn.Conv2d(n_c, n_f, (layer.fh, layer.fw), layer.s)
+        module.weight.data = torch.from_numpy(layer.W.transpose(3, 2, 0, 1).copy())
+        module.bias.data = torch.from_numpy(layer.b.ravel().copy())
+        module = module.to(memory_format=order)
+    else:
+        module = torch.nn.MaxPool2d((layer.fh, layer.fw), layer.s)
+
+    def step(_):
+        X.grad = None
+        module.zero_grad()
+        A = module(X)
+        A.backward(d)
+        gradients = [each.grad.numpy() for each in module.parameters()]
+        return A.detach().numpy(), X.grad.numpy(), *gradients
+
+    return step
+
+
+def sample_of(side, batch, threads):
+    """Return step(k), which trains the cnn network on a mini-batch."""
+    module = {SG: cnn_sg, NAIVE: cnn_naive}[side]
+    images, labels = mnist.draw_digits(batch, seed=1)
+    X, Y = mnist.scale(images), np.eye(10, dtype=np.float32)[labels]
+    net = module.Network(mnist.models(module, 10)["cnn"], seed=1)
+    return lambda k: net.train(X, Y, 0.1)[1]
+
+
+# In the process of a contestant
+
+
+def prepare(make, arguments, first_steps):
+    """Make the step; return what the first ones return, in short, and seconds for one more."""
+    global step
+    step = make(*arguments)
+    results = [in_short(step(k)) for k in range(first_steps)]
+    return results, timed(1)
+
+
+def timed(steps):
+    """Seconds for each step."""
+    start = time.perf_counter()
+    for k in range(steps):
+        step(k)
+    return (time.perf_counter() - start) / steps
+
+
+def take_turn(steps):
+    timed(1 + steps // 5)  # after a pause, the first steps are slower
+    return timed(steps)
+
+
+def in_short(result):
+    """A loss as it is; of each array, its product with an array of waves, by their norms."""
+    if isinstance(result, float):
+        return result
+    waves = [np.cos(np.arange(each.size)).reshape(each.shape) for each in result]
+    norms = [np.linalg.norm(each) * np.linalg.norm(wave) for each, wave in zip(result, waves)]
+    return [float((a * wave).sum() / norm) for a, wave, norm in zip(result, waves, norms)]
+
+
+def grown(batch, size, n_f):
+    """Milliseconds and peak megabytes of arrays of a step of the cnn network."""
+    rng = np.random.default_rng(1)
+    X = rng.random((batch, size, size, 1), np.float32)
+    Y = np.eye(10, dtype=np.float32)[rng.integers(0, 10, batch)]
+    layers = mnist.models(cnn_sg, 10)["cnn"]
+    layers[0] = cnn_sg.ConvLayer_ReLU(n_f, 3)
+    net = cnn_sg.Network(layers, seed=1)
+    tracemalloc.start()
+    for _ in range(2):
+        net.train(X, Y, 0.01)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    times = []
+    while len(times) < 3 or (sum(times) < 0.4 and len(times) < 100):
+        start = time.perf_counter()
+        net.train(X, Y, 0.01)
+        times.append(time.perf_counter() - start)
+    return 1e3 * float(np.median(times)), peak / 1e6
+
+
+def matmul_peak(size=2048):
+    """GFLOP/s of the product of two square matrices."""
+    A = np.ones((size, size), np.float32)
+    out = np.empty_like(A)
+    times = []
+    for _ in range(10):
+        start = time.perf_counter()
+        np.matmul(A, A, out=out)
+        times.append(time.perf_counter() - start)
+    return 2e-9 * size**3 / float(np.median(times))
+
+
+# The parent process
+
+
+class Contestants:
+    """A process for each side, all with the same number of threads."""
+
+    def __init__(self, threads):
+        self.threads, self.processes = threads, {}
+
+    def __call__(self, side, function, *arguments):
+        if side not in self.processes:
+            os.environ.update(dict.fromkeys(THREAD_SETTINGS, str(self.threads)))
+            context = multiprocessing.get_context("spawn")
+            self.processes[side] = ProcessPoolExecutor(1, context, hold_to, [self.threads])
+        return self.processes[side].submit(function, *arguments).result()
+
+    def race(self, sides, make, arguments, rounds, first_steps=1, tolerance=1e-4):
+        """Return seconds a step: an array, round by round, for each side."""
+        shown, steps = {}, {}
+        for side in sides:
+            shown[side], seconds = self(side, prepare, make, arguments[side], first_steps)
+            steps[side] = min(1000, math.ceil(TURN / seconds))
+            difference = np.abs(np.subtract(shown[side], shown[sides[0]])).max()
+            if not difference <= tolerance:
+                sys.exit(f"{side} and {sides[0]} do not compute the same: {make.__name__}"
+                         f"{arguments[side]} differ by {difference:.1e}")  # fmt: skip
+        times = {side: [] for side in sides}
+        for _ in range(rounds):
+            for side in random.sample(sides, len(sides)):
+                times[side].append(self(side, take_turn, steps[side]))
+                time.sleep(PAUSE)
+        return {side: np.array(each) for side, each in times.items()}
+
+    def stop(self):
+        for process in self.processes.values():
+            process.shutdown()
+
+
+def hold_to(threads):
+    """Keep this process on as many cores: JAX has no other setting."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+
+
+# What is printed
+
+
+def installed(*sides):
+    return [side for side in sides if PACKAGES.get(side.split(",")[0], "numpy") in AVAILABLE]
+
+
+def table(title, sides, width=30):
+    """Print a heading; return tell(label, times), which prints a line and returns its ratios."""
+    widths = [max(len(side), 15) + 2 for side in sides]
+    print(f"\n{title}")
+    print(" " * width + "".join(side.rjust(each) for side, each in zip(sides, widths)), flush=True)
+
+    def tell(label, times):
+        cells, ratios = [], {}
+        for side, each in zip(sides, widths):
+            cell = "-"
+            if side in times:
+                ratios[side] = float(np.median(times[side] / times[SG]))
+                cell = f"{1e3 * np.median(times[side]):.2f}"
+                cell += f" ({ratios[side]:.2f})" if side != SG else "       "
+            cells.append(cell.rjust(each))
+        print(label.ljust(width) + "".join(cells), flush=True)
+        del ratios[SG]
+        return ratios
+
+    return tell
+
+
+def networks(contestants, options):
+    sides = installed(SG, EAGER, LAST, WINDOW, RESHAPE)
+    tell = table("Networks: milliseconds a training step, and ratio", sides)
+    found = {}
+    for model in ("flat", "cnn", "lenet"):
+        for batch in (32, 64):
+            those = [side for side in sides if model != "flat" or side not in (LAST, WINDOW)]
+            arguments = {side: (side, model, batch, contestants.threads) for side in those}
+            times = contestants.race(those, network_of, arguments, options.rounds, 20)
+            label = f"{model}, batch {batch}"
+            found[label] = tell(label, times)
+    return found
+
+
+def layers(contestants, options):
+    sides = installed(SG, EAGER, LAST, IM2COL)
+    tell = table("Layers: milliseconds forward and backward, and ratio", sides)
+    found = {}
+    for shape, n_f, size, stride in [*CONVOLUTIONS, *((x, None, f, s) for x, f, s in POOLINGS)]:
+        those = [side for side in sides if n_f or side != IM2COL]
+        arguments = {side: (side, shape, n_f, size, stride, contestants.threads) for side in those}
+        rounds = max(3, options.rounds // 2)
+        times = contestants.race(those, layer_of, arguments, rounds)
+        kind = f"{n_f} {size}x{size}" if n_f else f"max {size}x{size}"
+        label = f"{', '.join(map(str, shape))}: {kind}" + (f" / {stride}" if stride > 1 else "")
+        found[label] = tell(label, times)
+    return found
+
+
+def naive(contestants, options):
+    """The naive side gets few samples: it takes a hundred milliseconds or more for each."""
+    tell = table("Naive against stride groups, cnn: milliseconds a sample, and ratio", [SG, NAIVE])
+    samples, found = {SG: 32, NAIVE: 2}, {}
+    for samples[SG] in (32, 64):
+        arguments = {side: (side, samples[side], contestants.threads) for side in samples}
+        times = contestants.race(list(samples), sample_of, arguments, 5, tolerance=math.inf)
+        times = {side: each / samples[side] for side, each in times.items()}
+        label = f"cnn, batch {samples[SG]}"
+        found[label] = tell(label, times)
+    return found
+
+
+def growth(contestants, options):
+    """The reference is the first line of each block; work is what a step has to multiply."""
+    print("\nGrowth of a cnn step: what one number does to time and memory, the others as they are")
+    print(f"{'':30}{'ms':>10}{'peak MB':>10}{'work':>10}{'time':>10}{'memory':>10}")
+    sizes = {"batch": (16, 32, 64, 128, 256, 512), "image": (28, 56, 112, 224), "filters": (8, 32, 128)}
+    for name, values in sizes.items():
+        first = None
+        for value in values[:: 2 if options.quick else 1]:
+            setting = {"batch": 16, "image": 28, "filters": 32, name: value}
+            ms, megabytes = contestants(SG, grown, *setting.values())
+            row = np.array([work("cnn", *setting.values()), ms, megabytes])
+            first = row if first is None else first
+            more = "".join(f"{each:9.1f}x" for each in row / first)
+            print(f"{name + ' ' + str(value):30}{ms:10.2f}{megabytes:10.1f}{more}", flush=True)
+
+
+def work(model, batch, size=28, n_f=32):
+    """GFLOP of a training step: a product forward, and two backward, but one in the first layer."""
+    layers = mnist.models(cnn_sg, 10)[model]
+    if model == "cnn":
+        layers[0] = cnn_sg.ConvLayer_ReLU(n_f, 3)
+    cnn_sg.Network(layers, seed=1).predict(np.zeros((1, size, size, 1), np.float32))
+    total, products = 0, 2
+    for layer in layers:
+        if layer.weights:
+            n = layer.W.size if layer.W.ndim == 2 else layer.W.size * math.prod(layer.output_shape[1:3])
+            total, products = total + products * 2 * batch * n, 3
+    return total / 1e9
+
+
+def limit(contestants, options):
+    peak = contestants(SG, matmul_peak)
+    print(f"\nThe machine's limit: a product of 2048 x 2048 matrices runs at {peak:.0f} GFLOP/s")
+    print(f"{'':30}{'GFLOP':>10}{'ms':>10}{'GFLOP/s':>10}{'of limit':>10}")
+    for model in ("flat", "cnn", "lenet"):
+        for batch in (32, 64):
+            arguments = {SG: (SG, model, batch, contestants.threads)}
+            seconds = np.median(contestants.race([SG], network_of, arguments, 5)[SG])
+            gflop = work(model, batch)
+            speed = gflop / seconds
+            print(f"{f'{model}, batch {batch}':30}{gflop:10.4f}{1e3 * seconds:10.2f}{speed:10.1f}"
+                  f"{speed / peak:10.0%}", flush=True)  # fmt: skip
+
+
+def training(contestants, options):
+    """Whole processes of `mnist.py cnn` and of the same in PyTorch, one after the other."""
+    tell = table("python3 mnist.py cnn, from start to last line: ratio, but seconds", installed(SG, LAST))
+    environment = {**os.environ, **dict.fromkeys(THREAD_SETTINGS, str(contestants.threads))}
+    commands = {SG: [str(HERE.parent / "mnist.py"), "cnn"], LAST: [__file__, "training-in-pytorch"]}
+    commands = {side: commands[side] for side in installed(*commands)}
+    times = {side: [] for side in commands}
+    for turn in range(options.trainings):
+        for side in list(commands)[:: 1 if turn % 2 == 0 else -1]:
+            start = time.perf_counter()
+            command = [sys.executable, *commands[side], "--seed", str(turn + 1)]
+            command += ["--data", options.data] if options.data else []
+            ended = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+            times[side].append(time.perf_counter() - start)
+            print(f"  {side}: {times[side][-1]:.1f} s. {ended.stdout.splitlines()[-1]}", flush=True)
+    tell("cnn, seconds / 1000", {side: np.array(each) / 1000 for side, each in times.items()})
+
+
+def train_in_pytorch(options):
+    """What mnist.py does, with its defaults for cnn, in PyTorch."""
+    import torch
+
+    torch.manual_seed(options.seed)
+    defaults = mnist.DEFAULTS["cnn"]
+    folder = Path(options.data) if options.data else HERE.parent
+    (x, y), (xt, yt) = mnist.load_mnist(folder)
+    net = cnn_sg.Network(mnist.models(cnn_sg, 10)["cnn"], options.seed)
+    net.predict(mnist.scale(x[:1]))
+    model = pytorch_model(net, channels_last=True)
+
+    def tensors(images, labels):
+        images = torch.from_numpy(images.transpose(0, 3, 1, 2).copy()).float() / 255
+        return images.contiguous(memory_format=torch.channels_last), torch.from_numpy(labels).long()
+
+    (x, y), (xt, yt) = tensors(x, y), tensors(xt, yt)
+    loss_of = torch.nn.CrossEntropyLoss()
+    optimizer = torch.optim.SGD(model.parameters(), defaults["learning_rate"])
+    schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, defaults["decay"])
+    for epoch in range(defaults["epochs"]):
+        for batch in torch.randperm(len(x)).split(32):
+            optimizer.zero_grad()
+            loss = loss_of(model(x[batch]), y[batch])
+            loss.backward()
+            optimizer.step()
+            loss.item()  # mnist.py too looks at each loss
+        schedule.step()
+        with torch.no_grad():
+            outputs = torch.cat([model(piece) for piece in xt.split(1000)])
+        cce, ce = loss_of(outputs, yt).item(), (outputs.argmax(1) != yt).float().mean().item()
+        print(f"epoch {epoch + 1}: CCE: {cce:.4f} CE: {ce:.4f}")
+
+
+def draw(found, path):
+    """Bars of all ratios, on a logarithmic scale, a panel for each number of threads."""
+    import matplotlib.pyplot as plt
+
+    colours = {EAGER: "#c1440e", LAST: "#e8a33d", WINDOW: "#4b6ea9", RESHAPE: "#8fb3dd",
+               IM2COL: "#7a7a7a", NAIVE: "#b5b5b5"}  # fmt: skip
+    rows = [len(labels) for sections in found.values() for labels in sections.values()]
+    fig, panels = plt.subplots(1, len(found), figsize=(6.5 * len(found), 1 + 0.55 * max(map(sum, [rows]))),
+                               squeeze=False)  # fmt: skip
+    for panel, (threads, sections) in zip(panels[0], found.items()):
+        labels = {label: ratios for each in sections.values() for label, ratios in each.items()}
+        for row, (label, ratios) in enumerate(labels.items()):
+            height = 0.8 / len(ratios)
+            for k, (side, value) in enumerate(ratios.items()):
+                panel.barh(row - 0.4 + (k + 0.5) * height, value - 1, height, left=1, color=colours[side])
+        panel.set(xscale="log", yticks=range(len(labels)), yticklabels=labels, title=threads)
+        panel.axvline(1, color="black", linewidth=1)
+        panel.invert_yaxis()
+        panel.set_xlabel("time / time of cnn_sg: right of the line, cnn_sg is faster")
+    fig.savefig(path, dpi=110)
+
+
+SECTIONS = {each.__name__: each for each in (networks, layers, naive, growth, limit, training)}
+
+
+def main():
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("sections", nargs="*", metavar="SECTION",
+                        help=f"of {', '.join(SECTIONS)}; default: all but training, which takes long")
+    parser.add_argument("--quick", action="store_true", help="a minute, without PyTorch and JAX")
+    parser.add_argument("--threads", type=int, nargs="+", default=sorted({cores, 1}, reverse=True),
+                        help="numbers of threads to measure with, one after the other; default: all cores, and 1")
+    parser.add_argument("--rounds", type=int, help="of each race; default: 15, quick: 5")
+    parser.add_argument("--trainings", type=int, default=3, help="of the section training; default: 3")
+    parser.add_argument("--data", metavar="DIR", help="where the files of MNIST are, for training")
+    parser.add_argument("--seed", type=int, default=1, help=argparse.SUPPRESS)
+    parser.add_argument("--plot", metavar="FILE", help="draw the ratios (needs matplotlib)")
+    options = parser.parse_args()
+    if options.sections == ["training-in-pytorch"]:
+        return train_in_pytorch(options)
+    unknown = set(options.sections) - set(SECTIONS)
+    if unknown:
+        parser.error(f"expected sections of {', '.join(SECTIONS)}, got {', '.join(unknown)}")
+    if options.plot and importlib.util.find_spec("matplotlib") is None:
+        parser.error("--plot needs matplotlib: pip install matplotlib")
+    options.rounds = options.rounds or (5 if options.quick else 15)
+    if options.quick:
+        AVAILABLE.intersection_update({"numpy"})
+    found = {}
+    for threads in options.threads:
+        name = f"{threads} thread{'s' * (threads > 1)}"
+        print(f"\n=== {name} ===")
+        contestants = Contestants(threads)
+        for section in options.sections or list(SECTIONS)[:-1]:
+            result = SECTIONS[section](contestants, options)
+            if result:
+                found.setdefault(name, {})[section] = result
+        contestants.stop()
+    if options.plot:
+        draw(found, options.plot)
+
+
+if __name__ == "__main__":
+    main()
