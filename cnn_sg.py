@@ -40,11 +40,11 @@ def stride_groups(A, fh, fw, s):
             yield outputs, windows[outputs]
 
 
-def rows_first(layer, name, A):
-    """Return A (n_m, h, w, n_c) in another order in memory: (h, w, n_m, n_c).
+def pixels_first(layer, name, A):
+    """Return A (n_m, h, w, n_c) as it is, but in memory in the order (h, w, n_m, n_c).
 
-    A pixel and its neighbours are then n_m n_c numbers each, instead of n_c: pooling works on
-    long runs of numbers, for which NumPy is several times as fast.
+    There, neighbouring pixels are n_m n_c numbers each: NumPy is several times as fast on such
+    long runs as on the n_c numbers of a pixel of a single sample.
     """
     in_memory = A.transpose(1, 2, 0, 3)
     if not in_memory.flags.c_contiguous:
@@ -54,14 +54,14 @@ def rows_first(layer, name, A):
 
 
 def scratch(layer, name, shape, order="C"):
-    """Return an array that the layer keeps for itself: to get new memory takes longer than its use.
+    """Return layer.name, an array that never leaves the layer, and is only made anew if it must be.
 
-    It is layer.name. As long as shape, dtype and order stay the same, it is the same array.
+    Large arrays that are made in every step cost more time than what is computed in them.
     """
-    array = vars(layer).get(name, np.empty(0))
-    same = (array.shape, array.dtype) == (shape, layer.dtype) and array.flags[f"{order}_CONTIGUOUS"]
-    vars(layer)[name] = array if same else np.empty(shape, layer.dtype, order)
-    return vars(layer)[name]
+    array = getattr(layer, name, np.empty(0))
+    if (array.shape, array.dtype) != (shape, layer.dtype):
+        setattr(layer, name, np.empty(shape, layer.dtype, order))
+    return getattr(layer, name)
 
 
 class Layer:
@@ -110,29 +110,29 @@ class ConvLayer(Layer):
             W = _first_weights(self, (fh, fw, n_c, n_f), fh * fw * n_c, fh * fw * n_f)
             self.W, self.b = W, np.zeros((1, 1, 1, n_f), W.dtype)
         self.A_prev_shape, self.output_shape = A_prev.shape, (n_m, oh, ow, n_f)
-        # Copies go in runs: of n_m numbers where samples are last in memory ("F"), else of fw n_c.
+        # Copying is the faster, the longer the runs of numbers that stay neighbours in memory: n_m
+        # numbers if neighbours are the samples (order F), fw n_c if they are the pixels (order C).
         self.order = "F" if n_m > fw * n_c else "C"
-        rows = scratch(self, "rows", (oh * ow * n_m, fh * fw * n_c + 1), self.order)
-        windows = rows[:, :-1].reshape(oh, ow, n_m, fh, fw, n_c).transpose(2, 0, 1, 3, 4, 5)
+        matrix = scratch(self, "matrix", (oh * ow * n_m, fh * fw * n_c + 1), self.order)
+        windows = matrix[:, :-1].reshape(oh, ow, n_m, fh, fw, n_c).transpose(2, 0, 1, 3, 4, 5)
         for outputs, group in stride_groups(np.asarray(A_prev, order=self.order), fh, fw, s):
             windows[outputs] = group
-        # A row is a window and a 1, a column a filter and its bias. Z is every row by every column.
-        rows[:, -1] = 1
-        Z = rows @ np.vstack([self.W.reshape(-1, n_f), self.b.reshape(1, n_f)])
+        # Each row is a window and a 1, each column of [W, b] a filter and its bias.
+        matrix[:, -1] = 1
+        Z = matrix @ np.vstack([self.W.reshape(-1, n_f), self.b.reshape(1, n_f)])
         self.A = self.g(Z.reshape(oh, ow, n_m, n_f).transpose(2, 0, 1, 3))
         return self.A
 
     def backpropagate(self, d, learning_rate):
-        """Z = rows [W, b]: hence [dW, db] = rows^T dZ, and for the windows dwindows = dZ W^T."""
+        """Z = matrix [W, b]: hence [dW, db] = matrix^T dZ, and its windows' dwindows = dZ W^T."""
         dA = _check_gradient(self, d)
         n_m, oh, ow, n_f = dA.shape
         dZ = scratch(self, "dZ", (oh, ow, n_m, n_f))
         np.multiply(dA, self.g_prime(), out=dZ.transpose(2, 0, 1, 3))
         dZ, W = dZ.reshape(-1, n_f), self.W.reshape(-1, n_f)
-        # A small dW is faster summed up from products of a few rows that fit the cache.
-        pieces = oh if W.size < 4096 else 1
-        rows = self.rows.reshape(pieces, -1, len(W) + 1)
-        dW = (rows.transpose(0, 2, 1) @ dZ.reshape(pieces, -1, n_f)).sum(axis=0)
+        pieces = oh if W.size < 4096 else 1  # small products are faster in pieces that fit the cache
+        matrix = self.matrix.reshape(pieces, -1, len(W) + 1)
+        dW = (matrix.transpose(0, 2, 1) @ dZ.reshape(pieces, -1, n_f)).sum(axis=0)
         self.dW, self.db = dW[:-1].reshape(self.W.shape), dW[-1].reshape(self.b.shape)
         dA_prev = None
         if self.needs_dA_prev:
@@ -176,7 +176,7 @@ class PoolLayer(Layer):
 
     def forward_propagate(self, input):
         """(n_m, ih, iw, n_c) -> (n_m, oh, ow, n_c), oh = (ih - fh) // s + 1."""
-        self.A_prev = rows_first(self, "A_prev_copy", _check_images(self, input))
+        self.A_prev = pixels_first(self, "A_prev_copy", _check_images(self, input))
         n_m, ih, iw, n_c = self.A_prev.shape
         fh, fw, s = self.fh, self.fw, self.s
         oh, ow = (ih - fh) // s + 1, (iw - fw) // s + 1
@@ -188,7 +188,7 @@ class PoolLayer(Layer):
 
     def backpropagate(self, d, learning_rate):
         """Each pixel of a window gets its share of the derivative by the window's output."""
-        dA = rows_first(self, "dA_copy", _check_gradient(self, d))
+        dA = pixels_first(self, "dA_copy", _check_gradient(self, d))
         dA_prev = np.zeros_like(self.A_prev)
         groups = stride_groups(self.A_prev, self.fh, self.fw, self.s)
         dgroups = stride_groups(dA_prev, self.fh, self.fw, self.s)

@@ -112,6 +112,18 @@ class NaiveEqualsStrideGroups(unittest.TestCase):
             self.compare("PoolLayer_Max", ((fh, fw), s), X, dtype, tolerance)
             self.compare("PoolLayer_Avg", ((fh, fw), s), X, dtype, tolerance)
 
+    def test_large_mini_batches_and_large_filters(self):
+        """Stride groups take other ways where there are more samples, and more weights."""
+        rng = np.random.default_rng(37)
+        for shape, arguments in [((12, 5, 6, 1), (2, (2, 3))), ((12, 7, 6, 1), (3, (3, 2), 2, 1)),
+                                 ((9, 4, 5, 2), (2, 3, 3, 2)), ((7, 4, 4, 3), (2, (1, 2))),
+                                 ((1, 5, 5, 16), (32, 3)), ((2, 4, 4, 64), (64, 1))]:  # fmt: skip
+            X = rng.standard_normal(shape)
+            for name, (dtype, tolerance) in itertools.product(
+                ("ConvLayer", "ConvLayer_ReLU"), ((np.float64, 1e-10), (np.float32, 1e-4))
+            ):
+                self.compare(name, arguments, X, dtype, tolerance)
+
     def test_ten_steps_of_training(self):
         rng = np.random.default_rng(5)
         X, Y = rng.standard_normal((40, 11, 10, 2)), one_hot(rng, 40, 4)
@@ -490,6 +502,30 @@ class ArraysOfTheCaller(unittest.TestCase):
                     kept.append((dA_prev, dA_prev.copy()))
                 for array, copy in kept:
                     np.testing.assert_array_equal(array, copy)
+
+    def test_what_a_layer_keeps_fits_the_next_mini_batch(self):
+        rng = np.random.default_rng(38)
+        shapes = [(3, 5, 4, 1), (64, 2, 2, 1), (1, 9, 9, 1), (64, 2, 2, 1), (3, 4, 5, 1), (4, 5, 3, 1)]
+        for make_layer in (lambda: cnn_sg.ConvLayer_ReLU(2, 2), lambda: cnn_sg.PoolLayer_Max(2),
+                           lambda: cnn_sg.PoolLayer_Avg((1, 2), 2)):  # fmt: skip
+            used = make_layer()
+            for dtype, shape in itertools.product((np.float32, np.float64), shapes):
+                X = rng.standard_normal(shape).astype(dtype)
+                if used.weights:  # as after loading
+                    used.forward_propagate(X)
+                    used.W, used.b = used.W.astype(dtype), used.b.astype(dtype)
+                fresh = make_layer()
+                fresh.forward_propagate(X)
+                fresh.W, fresh.b = used.W, used.b
+                for strided in (X, np.asfortranarray(X), X.transpose(1, 2, 0, 3).copy().transpose(2, 0, 1, 3)):
+                    A, expected = used.forward_propagate(strided), fresh.forward_propagate(X)
+                    np.testing.assert_array_equal(A, expected)
+                    self.assertEqual(A.dtype, dtype)
+                    d = rng.standard_normal(A.shape).astype(dtype)
+                    dA_prev, expected = used.backpropagate(d, 0.0), fresh.backpropagate(d, 0.0)
+                    np.testing.assert_array_equal(dA_prev, expected)
+                    for name in used.weights:
+                        np.testing.assert_array_equal(getattr(used, f"d{name}"), getattr(fresh, f"d{name}"))
 
     def test_read_only_images(self):
         X = np.random.default_rng(23).random((2, 6, 6, 1))

@@ -8,6 +8,7 @@ take turns, round by round; a ratio is the median, over the rounds, of its time 
 """
 
 import argparse
+import importlib.metadata
 import importlib.util
 import math
 import multiprocessing
@@ -244,7 +245,7 @@ def pytorch_layer_step(X, layer, d, channels_last, threads):
     return step
 
 
-def sample_of(side, batch, threads):
+def sample_of(side, batch):
     """Return step(k), which trains the cnn network on a mini-batch."""
     module = {SG: cnn_sg, NAIVE: cnn_naive}[side]
     images, labels = mnist.draw_digits(batch, seed=1)
@@ -397,7 +398,7 @@ def networks(contestants, options):
     tell = table("Networks: milliseconds a training step, and ratio", sides)
     found = {}
     for model in ("flat", "cnn", "lenet"):
-        for batch in (32, 64):
+        for batch in options.batches:
             those = [side for side in sides if model != "flat" or side not in (LAST, WINDOW)]
             arguments = {side: (side, model, batch, contestants.threads) for side in those}
             times = contestants.race(those, network_of, arguments, options.rounds, 20)
@@ -422,21 +423,24 @@ def layers(contestants, options):
 
 
 def naive(contestants, options):
-    """The naive side gets few samples: it takes a hundred milliseconds or more for each."""
-    tell = table("Naive against stride groups, cnn: milliseconds a sample, and ratio", [SG, NAIVE])
-    samples, found = {SG: 32, NAIVE: 2}, {}
-    for samples[SG] in (32, 64):
-        arguments = {side: (side, samples[side], contestants.threads) for side in samples}
-        times = contestants.race(list(samples), sample_of, arguments, 5, tolerance=math.inf)
+    """The naive side gets mini-batches of 2: it takes a hundred milliseconds or more a sample."""
+    tell = table("Naive against stride groups: milliseconds a training sample, and ratio", [SG, NAIVE])
+    sides, found = [SG, NAIVE], {}
+    rounds = 2 if options.quick else 5
+    contestants.race(sides, sample_of, {side: (side, 2) for side in sides}, 0, 2)  # the same losses?
+    for batch in options.batches:
+        samples = {SG: batch, NAIVE: 2}
+        arguments = {side: (side, samples[side]) for side in sides}
+        times = contestants.race(sides, sample_of, arguments, rounds, tolerance=math.inf)
         times = {side: each / samples[side] for side, each in times.items()}
-        label = f"cnn, batch {samples[SG]}"
+        label = f"cnn, batch {batch}"
         found[label] = tell(label, times)
     return found
 
 
 def growth(contestants, options):
-    """The reference is the first line of each block; work is what a step has to multiply."""
-    print("\nGrowth of a cnn step: what one number does to time and memory, the others as they are")
+    print("\nGrowth of a cnn step, from batch 16, images of 28 x 28 and 32 filters:")
+    print("work, time and memory by those of the first line of each block")
     print(f"{'':30}{'ms':>10}{'peak MB':>10}{'work':>10}{'time':>10}{'memory':>10}")
     sizes = {"batch": (16, 32, 64, 128, 256, 512), "image": (28, 56, 112, 224), "filters": (8, 32, 128)}
     for name, values in sizes.items():
@@ -469,7 +473,7 @@ def limit(contestants, options):
     print(f"\nThe machine's limit: a product of 2048 x 2048 matrices runs at {peak:.0f} GFLOP/s")
     print(f"{'':30}{'GFLOP':>10}{'ms':>10}{'GFLOP/s':>10}{'of limit':>10}")
     for model in ("flat", "cnn", "lenet"):
-        for batch in (32, 64):
+        for batch in options.batches:
             arguments = {SG: (SG, model, batch, contestants.threads)}
             seconds = np.median(contestants.race([SG], network_of, arguments, 5)[SG])
             gflop = work(model, batch)
@@ -479,8 +483,8 @@ def limit(contestants, options):
 
 
 def training(contestants, options):
-    """Whole processes of `mnist.py cnn` and of the same in PyTorch, one after the other."""
-    tell = table("python3 mnist.py cnn, from start to last line: ratio, but seconds", installed(SG, LAST))
+    """Whole processes of `mnist.py cnn` and of the same in PyTorch, in turns."""
+    print("\npython3 mnist.py cnn and the same in PyTorch, from start to last line")
     environment = {**os.environ, **dict.fromkeys(THREAD_SETTINGS, str(contestants.threads))}
     commands = {SG: [str(HERE.parent / "mnist.py"), "cnn"], LAST: [__file__, "training-in-pytorch"]}
     commands = {side: commands[side] for side in installed(*commands)}
@@ -493,7 +497,9 @@ def training(contestants, options):
             ended = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
             times[side].append(time.perf_counter() - start)
             print(f"  {side}: {times[side][-1]:.1f} s. {ended.stdout.splitlines()[-1]}", flush=True)
-    tell("cnn, seconds / 1000", {side: np.array(each) / 1000 for side, each in times.items()})
+    if LAST in times:
+        ratios = np.divide(times[LAST], times[SG])
+        print(f"median ratio {np.median(ratios):.2f}, of {', '.join(f'{each:.2f}' for each in ratios)}")
 
 
 def train_in_pytorch(options):
@@ -531,28 +537,62 @@ def train_in_pytorch(options):
 
 
 def draw(found, path):
-    """Bars of all ratios, on a logarithmic scale, a panel for each number of threads."""
+    """Bars of all ratios on a logarithmic scale; a panel for each number of threads."""
+    import matplotlib
+
+    matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    colours = {EAGER: "#c1440e", LAST: "#e8a33d", WINDOW: "#4b6ea9", RESHAPE: "#8fb3dd",
-               IM2COL: "#7a7a7a", NAIVE: "#b5b5b5"}  # fmt: skip
-    rows = [len(labels) for sections in found.values() for labels in sections.values()]
-    fig, panels = plt.subplots(1, len(found), figsize=(6.5 * len(found), 1 + 0.55 * max(map(sum, [rows]))),
-                               squeeze=False)  # fmt: skip
-    for panel, (threads, sections) in zip(panels[0], found.items()):
-        labels = {label: ratios for each in sections.values() for label, ratios in each.items()}
-        for row, (label, ratios) in enumerate(labels.items()):
-            height = 0.8 / len(ratios)
-            for k, (side, value) in enumerate(ratios.items()):
-                panel.barh(row - 0.4 + (k + 0.5) * height, value - 1, height, left=1, color=colours[side])
-        panel.set(xscale="log", yticks=range(len(labels)), yticklabels=labels, title=threads)
-        panel.axvline(1, color="black", linewidth=1)
-        panel.invert_yaxis()
-        panel.set_xlabel("time / time of cnn_sg: right of the line, cnn_sg is faster")
-    fig.savefig(path, dpi=110)
+    colours = {EAGER: "#d55e00", LAST: "#e69f00", WINDOW: "#0072b2", RESHAPE: "#56b4e9",
+               IM2COL: "#4d4d4d", NAIVE: "#999999"}  # fmt: skip
+    panels = {}
+    for name, sections in found.items():
+        rows = {label: ratios for each in sections.values() for label, ratios in each.items()}
+        panels[name] = [(label, side, value) for label, ratios in rows.items()
+                        for side, value in ratios.items()]  # fmt: skip
+    longest = max(len(bars) for bars in panels.values())
+    figure, axes = plt.subplots(1, len(panels), figsize=(7 * len(panels), 1.5 + 0.3 * longest),
+                                squeeze=False, layout="constrained")  # fmt: skip
+    for axis, (name, bars) in zip(axes[0], panels.items()):
+        places, ticks, y = [], {}, 0.0
+        for k, (label, _, _) in enumerate(bars):
+            y += 1 if k and bars[k - 1][0] == label else 1.6
+            places.append(y)
+            ticks.setdefault(label, []).append(y)
+        for place, (_, side, value) in zip(places, bars):
+            axis.barh(place, value - 1, 0.9, left=1, color=colours[side])
+            axis.annotate(f"{value:,.2f}" if value < 100 else f"{value:,.0f}", (value, place),
+                          (3 if value >= 1 else -3, 0), textcoords="offset points", va="center",
+                          ha="left" if value >= 1 else "right", fontsize=7)  # fmt: skip
+        axis.set(xscale="log", title=name, ylim=(y + 1, 0.4))
+        axis.set_yticks([np.mean(each) for each in ticks.values()], ticks)
+        axis.set_xlabel("time, by that of cnn_sg: right of the line, cnn_sg is faster")
+        axis.axvline(1, color="black", linewidth=1)
+        axis.margins(x=0.12)
+    sides = [side for side in colours if any(side == each for bars in panels.values() for _, each, _ in bars)]
+    bars = [plt.Rectangle((0, 0), 1, 1, color=colours[side]) for side in sides]
+    figure.legend(bars, sides, loc="outside lower center", ncols=3)
+    figure.savefig(path, dpi=110)
+    print(f"\nPicture: {path}")
 
 
 SECTIONS = {each.__name__: each for each in (networks, layers, naive, growth, limit, training)}
+
+
+def told_about_this_machine():
+    """What a reader has to know to compare: versions, cores, libraries that are missing."""
+    versions = [f"Python {platform.python_version()}", f"NumPy {np.__version__}"]
+    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"] if np.__version__ > "1.25" else {}
+    versions.append(f"BLAS {blas.get('name', 'unknown')} {blas.get('version', '')}".strip())
+    for name, package in PACKAGES.items():
+        if package in AVAILABLE:
+            versions.append(f"{name} {importlib.metadata.version(package)}")
+    print(f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores; {', '.join(versions)}")
+    for name, package in PACKAGES.items():
+        if package not in AVAILABLE:
+            print(f"Without {name}: it is not installed, or --quick leaves it out.")
+    print("Milliseconds are medians. A ratio (in brackets) is the median, over the rounds, of a time by")
+    print("that of cnn_sg in the same round: above 1, cnn_sg is faster.")
 
 
 def main():
@@ -563,7 +603,7 @@ def main():
     parser.add_argument("--quick", action="store_true", help="a minute, without PyTorch and JAX")
     parser.add_argument("--threads", type=int, nargs="+", default=sorted({cores, 1}, reverse=True),
                         help="numbers of threads to measure with, one after the other; default: all cores, and 1")
-    parser.add_argument("--rounds", type=int, help="of each race; default: 15, quick: 5")
+    parser.add_argument("--rounds", type=int, help="of each race; default: 15, quick: 3")
     parser.add_argument("--trainings", type=int, default=3, help="of the section training; default: 3")
     parser.add_argument("--data", metavar="DIR", help="where the files of MNIST are, for training")
     parser.add_argument("--seed", type=int, default=1, help=argparse.SUPPRESS)
@@ -576,9 +616,11 @@ def main():
         parser.error(f"expected sections of {', '.join(SECTIONS)}, got {', '.join(unknown)}")
     if options.plot and importlib.util.find_spec("matplotlib") is None:
         parser.error("--plot needs matplotlib: pip install matplotlib")
-    options.rounds = options.rounds or (5 if options.quick else 15)
+    options.rounds = options.rounds or (3 if options.quick else 15)
+    options.batches = (32,) if options.quick else (32, 64)
     if options.quick:
         AVAILABLE.intersection_update({"numpy"})
+    told_about_this_machine()
     found = {}
     for threads in options.threads:
         name = f"{threads} thread{'s' * (threads > 1)}"
@@ -586,10 +628,10 @@ def main():
         contestants = Contestants(threads)
         for section in options.sections or list(SECTIONS)[:-1]:
             result = SECTIONS[section](contestants, options)
-            if result:
+            if any((result or {}).values()):  # there is somebody to compare with
                 found.setdefault(name, {})[section] = result
         contestants.stop()
-    if options.plot:
+    if options.plot and found:
         draw(found, options.plot)
 
 
