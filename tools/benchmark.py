@@ -433,7 +433,7 @@ def naive(contestants, options):
         arguments = {side: (side, samples[side]) for side in sides}
         times = contestants.race(sides, sample_of, arguments, rounds, tolerance=math.inf)
         times = {side: each / samples[side] for side, each in times.items()}
-        label = f"cnn, batch {batch}"
+        label = f"cnn sample, batch {batch}"
         found[label] = tell(label, times)
     return found
 
@@ -516,7 +516,7 @@ def train_in_pytorch(options):
 
     def tensors(images, labels):
         images = torch.from_numpy(images.transpose(0, 3, 1, 2).copy()).float() / 255
-        return images.contiguous(memory_format=torch.channels_last), torch.from_numpy(labels).long()
+        return images.contiguous(memory_format=torch.channels_last), torch.from_numpy(labels.astype(np.int64))
 
     (x, y), (xt, yt) = tensors(x, y), tensors(xt, yt)
     loss_of = torch.nn.CrossEntropyLoss()
