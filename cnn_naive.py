@@ -43,7 +43,7 @@ class ConvLayer(Layer):
     Z[m, i, j, f] = b[f] + sum over k, l, c of A_prev[m, s i + k, s j + l, c] W[k, l, c, f]
 
     A_prev is the input with p zeros on each side. W is (fh, fw, n_c, n_f), b (1, 1, 1, n_f).
-    filter_width is an int or a pair (height, width). Subclasses say what g is in A = g(Z).
+    filter_width is an int or a pair (height, width). Subclasses say what g and g' are, A = g(Z).
     """
 
     weights = ("W", "b")
@@ -109,7 +109,7 @@ class ConvLayer_ReLU(ConvLayer):
     """Convolution and rectified linear unit, g(Z) = max(0, Z). g' is 1 where Z > 0, elsewhere 0."""
 
     def g(self, Z):
-        zeros = np.zeros_like(Z[:, :1, :1])  # to compare with one zero takes three times as long
+        zeros = np.zeros_like(Z[:, :1, :1])  # to compare with a single zero takes twice as long
         return np.maximum(zeros, Z, out=Z)
 
     def g_prime(self):

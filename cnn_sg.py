@@ -41,7 +41,7 @@ def stride_groups(A, fh, fw, s):
 
 
 def pixels_first(layer, name, A):
-    """Return A (n_m, h, w, n_c) as it is, but in memory in the order (h, w, n_m, n_c).
+    """Return A (n_m, h, w, n_c), or a copy in scratch, that lies in memory as (h, w, n_m, n_c).
 
     There, neighbouring pixels are n_m n_c numbers each: NumPy is several times as fast on such
     long runs as on the n_c numbers of a pixel of a single sample.
@@ -54,14 +54,15 @@ def pixels_first(layer, name, A):
 
 
 def scratch(layer, name, shape, order="C"):
-    """Return layer.name, an array that never leaves the layer, and is only made anew if it must be.
+    """Return an array for the layer's own use: the one of last time, with what is left in it.
 
-    Large arrays that are made in every step cost more time than what is computed in them.
+    To get new memory for large arrays in every step takes longer than to compute what is in them.
     """
-    array = getattr(layer, name, np.empty(0))
-    if (array.shape, array.dtype) != (shape, layer.dtype):
-        setattr(layer, name, np.empty(shape, layer.dtype, order))
-    return getattr(layer, name)
+    kept = vars(layer).setdefault("kept", {})
+    array = kept.get(name, np.empty(0))
+    same = (array.shape, array.dtype) == (shape, layer.dtype) and array.flags[f"{order}_CONTIGUOUS"]
+    kept[name] = array if same else np.empty(shape, layer.dtype, order)
+    return kept[name]
 
 
 class Layer:
@@ -88,7 +89,7 @@ class ConvLayer(Layer):
     Z[m, i, j, f] = b[f] + sum over k, l, c of A_prev[m, s i + k, s j + l, c] W[k, l, c, f]
 
     A_prev is the input with p zeros on each side. W is (fh, fw, n_c, n_f), b (1, 1, 1, n_f).
-    filter_width is an int or a pair (height, width). Subclasses say what g is in A = g(Z).
+    filter_width is an int or a pair (height, width). Subclasses say what g and g' are, A = g(Z).
     """
 
     weights = ("W", "b")
@@ -113,13 +114,14 @@ class ConvLayer(Layer):
         # Copying is the faster, the longer the runs of numbers that stay neighbours in memory: n_m
         # numbers if neighbours are the samples (order F), fw n_c if they are the pixels (order C).
         self.order = "F" if n_m > fw * n_c else "C"
-        matrix = scratch(self, "matrix", (oh * ow * n_m, fh * fw * n_c + 1), self.order)
-        windows = matrix[:, :-1].reshape(oh, ow, n_m, fh, fw, n_c).transpose(2, 0, 1, 3, 4, 5)
+        # Each row of the matrix is a window and a 1, each column of [W, b] a filter and its bias.
+        self.matrix = scratch(self, "matrix", (oh * ow * n_m, fh * fw * n_c + 1), self.order)
+        self.matrix[:, -1] = 1
+        windows = self.as_windows(self.matrix[:, :-1])
         for outputs, group in stride_groups(np.asarray(A_prev, order=self.order), fh, fw, s):
             windows[outputs] = group
-        # Each row is a window and a 1, each column of [W, b] a filter and its bias.
-        matrix[:, -1] = 1
-        Z = matrix @ np.vstack([self.W.reshape(-1, n_f), self.b.reshape(1, n_f)])
+        Wb = np.vstack([self.W.reshape(-1, n_f), self.b.reshape(1, n_f)], dtype=self.dtype)
+        Z = self.matrix @ Wb
         self.A = self.g(Z.reshape(oh, ow, n_m, n_f).transpose(2, 0, 1, 3))
         return self.A
 
@@ -130,16 +132,16 @@ class ConvLayer(Layer):
         dZ = scratch(self, "dZ", (oh, ow, n_m, n_f))
         np.multiply(dA, self.g_prime(), out=dZ.transpose(2, 0, 1, 3))
         dZ, W = dZ.reshape(-1, n_f), self.W.reshape(-1, n_f)
-        pieces = oh if W.size < 4096 else 1  # small products are faster in pieces that fit the cache
+        # A small dW is faster as a sum of products that fit the cache, if the sum itself is short.
+        pieces = oh if W.size < 4096 and n_f <= ow * n_m else 1
         matrix = self.matrix.reshape(pieces, -1, len(W) + 1)
         dW = (matrix.transpose(0, 2, 1) @ dZ.reshape(pieces, -1, n_f)).sum(axis=0)
         self.dW, self.db = dW[:-1].reshape(self.W.shape), dW[-1].reshape(self.b.shape)
         dA_prev = None
         if self.needs_dA_prev:
             dA_prev = np.zeros(self.A_prev_shape, self.dtype, self.order)
-            dwindows = scratch(self, "dwindows", (len(dZ), len(W)), self.order)
-            np.matmul(dZ, W.T, out=dwindows)
-            dwindows = dwindows.reshape(oh, ow, n_m, *self.W.shape[:3]).transpose(2, 0, 1, 3, 4, 5)
+            dmatrix = scratch(self, "dmatrix", (len(dZ), len(W)), self.order)
+            dwindows = self.as_windows(np.matmul(dZ, W.T, out=dmatrix))
             for outputs, group in stride_groups(dA_prev, self.fh, self.fw, self.s):
                 group += dwindows[outputs]
             ih, iw = self.A_prev_shape[1:3]
@@ -147,6 +149,11 @@ class ConvLayer(Layer):
         self.W -= float(learning_rate) * (self.dW + self.weight_decay * self.W)
         self.b -= float(learning_rate) * self.db
         return dA_prev
+
+    def as_windows(self, matrix):
+        """The same numbers, a window in each row, as (n_m, oh, ow, fh, fw, n_c)."""
+        n_m, oh, ow, _ = self.output_shape
+        return matrix.reshape(oh, ow, n_m, *self.W.shape[:3]).transpose(2, 0, 1, 3, 4, 5)
 
     def g(self, Z):
         return Z
@@ -159,7 +166,7 @@ class ConvLayer_ReLU(ConvLayer):
     """Convolution and rectified linear unit, g(Z) = max(0, Z). g' is 1 where Z > 0, elsewhere 0."""
 
     def g(self, Z):
-        zeros = np.zeros_like(Z[:, :1, :1])  # to compare with one zero takes three times as long
+        zeros = np.zeros_like(Z[:, :1, :1])  # to compare with a single zero takes twice as long
         return np.maximum(zeros, Z, out=Z)
 
     def g_prime(self):

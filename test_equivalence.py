@@ -8,10 +8,12 @@
 """
 
 import contextlib
+import copy
 import inspect
 import itertools
 import math
 import os
+import pickle
 import subprocess
 import sys
 import tempfile
@@ -422,7 +424,7 @@ class EqualsTheDerivative(unittest.TestCase):
 class Dtypes(unittest.TestCase):
     def arrays(self, net):
         for layer in net.layers:
-            for name, value in vars(layer).items():
+            for name, value in (vars(layer) | vars(layer).get("kept", {})).items():
                 if isinstance(value, np.ndarray):
                     yield f"{layer}.{name}", value
 
@@ -470,6 +472,15 @@ class Dtypes(unittest.TestCase):
                 d = np.ones(layer.forward_propagate(X).shape)
                 self.assertEqual(layer.backpropagate(d, 0.1).dtype, np.float32)
 
+    def test_biases_of_another_dtype(self):
+        X = np.ones((2, 5, 5, 1), np.float32)
+        for module in MODULES:
+            layer = module.ConvLayer_ReLU(2, 3)
+            layer.forward_propagate(X)
+            layer.b = np.ones((1, 1, 1, 2))
+            A = layer.forward_propagate(X)
+            self.assertEqual((A.dtype, layer.backpropagate(A, 0.1).dtype), (np.float32, np.float32))
+
     def test_integer_images(self):
         rng = np.random.default_rng(20)
         X, Y = rng.integers(0, 256, (3, 11, 10, 2)), one_hot(rng, 3, 4)
@@ -500,8 +511,8 @@ class ArraysOfTheCaller(unittest.TestCase):
                     kept += [(array, array.copy()) for array in (X, A, d)]
                     dA_prev = layer.backpropagate(d, 0.1)
                     kept.append((dA_prev, dA_prev.copy()))
-                for array, copy in kept:
-                    np.testing.assert_array_equal(array, copy)
+                for array, before in kept:
+                    np.testing.assert_array_equal(array, before)
 
     def test_what_a_layer_keeps_fits_the_next_mini_batch(self):
         rng = np.random.default_rng(38)
@@ -526,6 +537,29 @@ class ArraysOfTheCaller(unittest.TestCase):
                     np.testing.assert_array_equal(dA_prev, expected)
                     for name in used.weights:
                         np.testing.assert_array_equal(getattr(used, f"d{name}"), getattr(fresh, f"d{name}"))
+
+    def test_a_tall_narrow_image_takes_no_more_memory_than_its_windows(self):
+        X = np.ones((1, 20_000, 1, 1), np.float32)
+        layer = cnn_sg.ConvLayer(64, (9, 1))
+        d = np.ones_like(layer.forward_propagate(X))
+        tracemalloc.start()
+        layer.backpropagate(d, 0.1)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        self.assertLess(peak, 3 * d.nbytes)
+
+    def test_a_copy_of_a_network_goes_on_as_the_original(self):
+        rng = np.random.default_rng(39)
+        X, Y = rng.random((3, 11, 10, 2), np.float32), one_hot(rng, 3, 4, np.float32)
+        for module in MODULES:
+            net = module.Network(mixed_layers(module), 40)
+            net.train(X, Y, 0.1)
+            for other in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
+                d = np.ones_like(other.layers[0].forward_propagate(X))
+                expected = other.layers[0].backpropagate(d, 0.0)
+                net.layers[0].forward_propagate(X)
+                np.testing.assert_array_equal(net.layers[0].backpropagate(d, 0.0), expected)
+                self.assertEqual(net.evaluate(X, Y)[1], other.evaluate(X, Y)[1])
 
     def test_read_only_images(self):
         X = np.random.default_rng(23).random((2, 6, 6, 1))

@@ -15,6 +15,7 @@ import multiprocessing
 import os
 import platform
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -73,9 +74,9 @@ def pytorch_model(net, channels_last):
     modules, shape = [], None  # of the images that the next layer gets
     for layer in net.layers:
         if isinstance(layer, cnn_sg.ConvLayer):
-            convolution = nn.Conv2d(layer.W.shape[2], layer.n_f, (layer.fh, layer.fw), layer.s)
+            size = layer.fh, layer.fw
+            modules.append(nn.Conv2d(layer.W.shape[2], layer.n_f, size, layer.s, layer.p))
             weights = layer.W.transpose(3, 2, 0, 1), layer.b.ravel()
-            modules += [convolution, nn.ReLU()]
         elif isinstance(layer, cnn_sg.PoolLayer):
             modules.append(nn.MaxPool2d((layer.fh, layer.fw), layer.s))
         elif isinstance(layer, cnn_sg.FlatLayer):
@@ -86,11 +87,11 @@ def pytorch_model(net, channels_last):
                 W = W.reshape(-1, *shape).transpose(0, 3, 1, 2).reshape(W.shape)
             weights = W, layer.W[:, -1]
             modules.append(nn.Linear(W.shape[1], len(W)))
-            if isinstance(layer, cnn_sg.FCLayer_ReLU):
-                modules.append(nn.ReLU())
         if layer.weights:
-            made = modules[-2] if isinstance(modules[-1], nn.ReLU) else modules[-1]
+            made = modules[-1]
             made.weight.data, made.bias.data = (torch.from_numpy(each.copy()) for each in weights)
+        if isinstance(layer, (cnn_sg.ConvLayer_ReLU, cnn_sg.FCLayer_ReLU)):
+            modules.append(nn.ReLU())
         if not isinstance(layer, cnn_sg.FlatLayer):
             shape = layer.output_shape[1:] if len(layer.output_shape) == 4 else None
     model = nn.Sequential(*modules)
@@ -135,15 +136,16 @@ def jax_step(net, side, X, Y, threads):
         for layer, W in zip(net.layers, weights):
             if isinstance(layer, cnn_sg.ConvLayer):
                 strides, orders = (layer.s, layer.s), ("NHWC", "HWIO", "NHWC")
-                A = lax.conv_general_dilated(A, W[0], strides, "VALID", dimension_numbers=orders)
-                A = jax.nn.relu(A + W[1])
+                padding = [(layer.p, layer.p)] * 2
+                A = lax.conv_general_dilated(A, W[0], strides, padding, dimension_numbers=orders) + W[1]
             elif isinstance(layer, cnn_sg.PoolLayer):
                 A = pool(A, layer)
             elif isinstance(layer, cnn_sg.FlatLayer):
                 A = A.reshape(len(A), -1)
             else:
                 A = A @ W[0][:, :-1].T + W[0][:, -1]
-                A = jax.nn.relu(A) if isinstance(layer, cnn_sg.FCLayer_ReLU) else A
+            if isinstance(layer, (cnn_sg.ConvLayer_ReLU, cnn_sg.FCLayer_ReLU)):
+                A = jax.nn.relu(A)
         return -(Y * jax.nn.log_softmax(A)).sum() / len(Y)
 
     @jax.jit
@@ -279,12 +281,15 @@ def take_turn(steps):
 
 
 def in_short(result):
-    """A loss as it is; of each array, its product with an array of waves, by their norms."""
+    """A loss as it is; of each array, how large it is, and how much of a wave is in it."""
     if isinstance(result, float):
         return result
-    waves = [np.cos(np.arange(each.size)).reshape(each.shape) for each in result]
-    norms = [np.linalg.norm(each) * np.linalg.norm(wave) for each, wave in zip(result, waves)]
-    return [float((a * wave).sum() / norm) for a, wave, norm in zip(result, waves, norms)]
+    shown = []
+    for each in result:
+        size = math.sqrt(np.square(each, dtype=np.float64).mean())
+        wave = np.cos(np.arange(each.size)).reshape(each.shape)
+        shown += [math.log(size), float((each * wave).sum() / size / math.sqrt(each.size))]
+    return shown
 
 
 def grown(batch, size, n_f):
@@ -333,7 +338,7 @@ class Contestants:
         if side not in self.processes:
             os.environ.update(dict.fromkeys(THREAD_SETTINGS, str(self.threads)))
             context = multiprocessing.get_context("spawn")
-            self.processes[side] = ProcessPoolExecutor(1, context, hold_to, [self.threads])
+            self.processes[side] = ProcessPoolExecutor(1, context, let_parent_end_it)
         return self.processes[side].submit(function, *arguments).result()
 
     def race(self, sides, make, arguments, rounds, first_steps=1, tolerance=1e-4):
@@ -355,13 +360,12 @@ class Contestants:
 
     def stop(self):
         for process in self.processes.values():
-            process.shutdown()
+            process.shutdown(cancel_futures=True)
 
 
-def hold_to(threads):
-    """Keep this process on as many cores: JAX has no other setting."""
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+def let_parent_end_it():
+    """Ctrl-C reaches all processes of a terminal: one line from one of them is enough."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 # What is printed
@@ -399,6 +403,7 @@ def networks(contestants, options):
     found = {}
     for model in ("flat", "cnn", "lenet"):
         for batch in options.batches:
+            # flat has no images: no channels to be last, nothing to pool
             those = [side for side in sides if model != "flat" or side not in (LAST, WINDOW)]
             arguments = {side: (side, model, batch, contestants.threads) for side in those}
             times = contestants.race(those, network_of, arguments, options.rounds, 20)
@@ -423,8 +428,8 @@ def layers(contestants, options):
 
 
 def naive(contestants, options):
-    """The naive side gets mini-batches of 2: it takes a hundred milliseconds or more a sample."""
-    tell = table("Naive against stride groups: milliseconds a training sample, and ratio", [SG, NAIVE])
+    tell = table("Naive (in mini-batches of 2) against stride groups: milliseconds a training sample, "
+                 "and ratio", [SG, NAIVE])  # fmt: skip
     sides, found = [SG, NAIVE], {}
     rounds = 2 if options.quick else 5
     contestants.race(sides, sample_of, {side: (side, 2) for side in sides}, 0, 2)  # the same losses?
@@ -484,7 +489,8 @@ def limit(contestants, options):
 
 def training(contestants, options):
     """Whole processes of `mnist.py cnn` and of the same in PyTorch, in turns."""
-    print("\npython3 mnist.py cnn and the same in PyTorch, from start to last line")
+    mnist.load_mnist(options.data)  # so that no download is timed
+    print("\npython3 mnist.py cnn and the same in PyTorch, from start (and import) to last line")
     environment = {**os.environ, **dict.fromkeys(THREAD_SETTINGS, str(contestants.threads))}
     commands = {SG: [str(HERE.parent / "mnist.py"), "cnn"], LAST: [__file__, "training-in-pytorch"]}
     commands = {side: commands[side] for side in installed(*commands)}
@@ -493,7 +499,7 @@ def training(contestants, options):
         for side in list(commands)[:: 1 if turn % 2 == 0 else -1]:
             start = time.perf_counter()
             command = [sys.executable, *commands[side], "--seed", str(turn + 1)]
-            command += ["--data", options.data] if options.data else []
+            command += ["--data", str(options.data)]
             ended = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
             times[side].append(time.perf_counter() - start)
             print(f"  {side}: {times[side][-1]:.1f} s. {ended.stdout.splitlines()[-1]}", flush=True)
@@ -508,8 +514,7 @@ def train_in_pytorch(options):
 
     torch.manual_seed(options.seed)
     defaults = mnist.DEFAULTS["cnn"]
-    folder = Path(options.data) if options.data else HERE.parent
-    (x, y), (xt, yt) = mnist.load_mnist(folder)
+    (x, y), (xt, yt) = mnist.load_mnist(options.data)
     net = cnn_sg.Network(mnist.models(cnn_sg, 10)["cnn"], options.seed)
     net.predict(mnist.scale(x[:1]))
     model = pytorch_model(net, channels_last=True)
@@ -582,32 +587,41 @@ SECTIONS = {each.__name__: each for each in (networks, layers, naive, growth, li
 def told_about_this_machine():
     """What a reader has to know to compare: versions, cores, libraries that are missing."""
     versions = [f"Python {platform.python_version()}", f"NumPy {np.__version__}"]
-    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"] if np.__version__ > "1.25" else {}
+    try:
+        blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+    except (TypeError, KeyError):  # before NumPy 1.26
+        blas = {}
     versions.append(f"BLAS {blas.get('name', 'unknown')} {blas.get('version', '')}".strip())
     for name, package in PACKAGES.items():
         if package in AVAILABLE:
             versions.append(f"{name} {importlib.metadata.version(package)}")
     print(f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores; {', '.join(versions)}")
     for name, package in PACKAGES.items():
-        if package not in AVAILABLE:
-            print(f"Without {name}: it is not installed, or --quick leaves it out.")
+        if importlib.util.find_spec(package) is None:
+            print(f"Without {name}, which is not installed (pip install {package}).")
+        elif package not in AVAILABLE:
+            print(f"Without {name}: left out.")
     print("Milliseconds are medians. A ratio (in brackets) is the median, over the rounds, of a time by")
     print("that of cnn_sg in the same round: above 1, cnn_sg is faster.")
 
 
 def main():
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    can_hold = hasattr(os, "sched_setaffinity")
+    all_cores = sorted(os.sched_getaffinity(0)) if can_hold else range(os.cpu_count())
+    count = mnist.at_least(1, int)
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("sections", nargs="*", metavar="SECTION",
                         help=f"of {', '.join(SECTIONS)}; default: all but training, which takes long")
     parser.add_argument("--quick", action="store_true", help="a minute, without PyTorch and JAX")
-    parser.add_argument("--threads", type=int, nargs="+", default=sorted({cores, 1}, reverse=True),
-                        help="numbers of threads to measure with, one after the other; default: all cores, and 1")
-    parser.add_argument("--rounds", type=int, help="of each race; default: 15, quick: 3")
-    parser.add_argument("--trainings", type=int, default=3, help="of the section training; default: 3")
-    parser.add_argument("--data", metavar="DIR", help="where the files of MNIST are, for training")
+    parser.add_argument("--threads", type=count, action="append", metavar="N",
+                        help="number of threads of all sides; may be given again; default: all cores, then 1")
+    parser.add_argument("--rounds", type=count, metavar="N", help="of each race; default: 15, quick: 3")
+    parser.add_argument("--trainings", type=count, metavar="N", default=3,
+                        help="rounds of the section training; default: 3")
+    parser.add_argument("--data", metavar="DIR", type=Path, default=HERE.parent,
+                        help="where the files of MNIST are, for training")
     parser.add_argument("--seed", type=int, default=1, help=argparse.SUPPRESS)
-    parser.add_argument("--plot", metavar="FILE", help="draw the ratios (needs matplotlib)")
+    parser.add_argument("--plot", metavar="FILE", type=mnist.writable, help="draw the ratios (needs matplotlib)")
     options = parser.parse_args()
     if options.sections == ["training-in-pytorch"]:
         return train_in_pytorch(options)
@@ -620,19 +634,37 @@ def main():
     options.batches = (32,) if options.quick else (32, 64)
     if options.quick:
         AVAILABLE.intersection_update({"numpy"})
+    if not can_hold and options.threads != [len(all_cores)]:
+        AVAILABLE.discard("jax")  # it takes all cores that it is not kept from
     told_about_this_machine()
     found = {}
-    for threads in options.threads:
-        name = f"{threads} thread{'s' * (threads > 1)}"
-        print(f"\n=== {name} ===")
-        contestants = Contestants(threads)
+    try:
+        for threads in options.threads or sorted({len(all_cores), 1}, reverse=True):
+            if can_hold:
+                os.sched_setaffinity(0, all_cores[:threads])
+            measure(threads, options, found)
+    except KeyboardInterrupt:
+        print("\ninterrupted")
+    except (OSError, ValueError) as problem:
+        sys.exit(f"{problem}")
+    if options.plot and found:
+        draw(found, options.plot)
+    elif options.plot:
+        print("Nothing to draw: there was nobody to compare with.")
+
+
+def measure(threads, options, found):
+    """Run all sections with so many threads, and add their ratios to what was found."""
+    name = f"{threads} thread{'s' * (threads > 1)}"
+    print(f"\n=== {name} ===", flush=True)
+    contestants = Contestants(threads)
+    try:
         for section in options.sections or list(SECTIONS)[:-1]:
             result = SECTIONS[section](contestants, options)
             if any((result or {}).values()):  # there is somebody to compare with
                 found.setdefault(name, {})[section] = result
+    finally:
         contestants.stop()
-    if options.plot and found:
-        draw(found, options.plot)
 
 
 if __name__ == "__main__":
