@@ -121,21 +121,18 @@ class ConvLayer(Layer):
         for outputs, group in stride_groups(np.asarray(A_prev, order=self.order), fh, fw, s):
             windows[outputs] = group
         Wb = np.vstack([self.W.reshape(-1, n_f), self.b.reshape(1, n_f)], dtype=self.dtype)
-        Z = self.matrix @ Wb
+        Z = self.in_pieces(self.matrix) @ Wb
         self.A = self.g(Z.reshape(oh, ow, n_m, n_f).transpose(2, 0, 1, 3))
         return self.A
 
     def backpropagate(self, d, learning_rate):
-        """Z = matrix [W, b]: hence [dW, db] = matrix^T dZ, and its windows' dwindows = dZ W^T."""
+        """Z = matrix [W, b]: hence [dW, db] = matrix^T dZ, and for its windows dwindows = dZ W^T."""
         dA = _check_gradient(self, d)
         n_m, oh, ow, n_f = dA.shape
         dZ = scratch(self, "dZ", (oh, ow, n_m, n_f))
         np.multiply(dA, self.g_prime(), out=dZ.transpose(2, 0, 1, 3))
         dZ, W = dZ.reshape(-1, n_f), self.W.reshape(-1, n_f)
-        # A small dW is faster as a sum of products that fit the cache, if the sum itself is short.
-        pieces = oh if W.size < 4096 and n_f <= ow * n_m else 1
-        matrix = self.matrix.reshape(pieces, -1, len(W) + 1)
-        dW = (matrix.transpose(0, 2, 1) @ dZ.reshape(pieces, -1, n_f)).sum(axis=0)
+        dW = (self.in_pieces(self.matrix).transpose(0, 2, 1) @ self.in_pieces(dZ)).sum(axis=0)
         self.dW, self.db = dW[:-1].reshape(self.W.shape), dW[-1].reshape(self.b.shape)
         dA_prev = None
         if self.needs_dA_prev:
@@ -154,6 +151,15 @@ class ConvLayer(Layer):
         """The same numbers, a window in each row, as (n_m, oh, ow, fh, fw, n_c)."""
         n_m, oh, ow, _ = self.output_shape
         return matrix.reshape(oh, ow, n_m, *self.W.shape[:3]).transpose(2, 0, 1, 3, 4, 5)
+
+    def in_pieces(self, matrix):
+        """The rows of the matrix in several matrices, one for each row of the output.
+
+        Where W is small, their products are faster than a single one: they stay in a core's cache.
+        """
+        n_m, oh, ow, n_f = self.output_shape
+        pieces = oh if self.W.size < 4096 and n_f <= ow * n_m else 1
+        return matrix.reshape(pieces, -1, matrix.shape[1])
 
     def g(self, Z):
         return Z

@@ -548,35 +548,38 @@ def draw(found, path):
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    colours = {EAGER: "#d55e00", LAST: "#e69f00", WINDOW: "#0072b2", RESHAPE: "#56b4e9",
-               IM2COL: "#4d4d4d", NAIVE: "#999999"}  # fmt: skip
-    panels = {}
-    for name, sections in found.items():
-        rows = {label: ratios for each in sections.values() for label, ratios in each.items()}
-        panels[name] = [(label, side, value) for label, ratios in rows.items()
-                        for side, value in ratios.items()]  # fmt: skip
-    longest = max(len(bars) for bars in panels.values())
-    figure, axes = plt.subplots(1, len(panels), figsize=(7 * len(panels), 1.5 + 0.3 * longest),
+    styles = {EAGER: ("#d55e00", ""), LAST: ("#e69f00", "///"), WINDOW: ("#0072b2", ""),
+              RESHAPE: ("#56b4e9", "..."), IM2COL: ("#444444", ""), NAIVE: ("#aaaaaa", "xx")}  # fmt: skip
+    panels = {name: {(label, side): ratio for section in sections.values()
+                     for label, ratios in section.items() for side, ratio in ratios.items()}
+              for name, sections in found.items()}  # fmt: skip
+    places, y = {}, 0.0  # of the bars, from the top
+    for bar in max(panels.values(), key=len):
+        y += 1 if places and bar[0] == next(reversed(places))[0] else 1.7
+        places[bar] = y
+    labels = dict.fromkeys(label for label, _ in places)
+    middles = [np.mean([place for bar, place in places.items() if bar[0] == each]) for each in labels]
+    figure, axes = plt.subplots(1, len(panels), figsize=(10, 1.6 + 0.24 * y), sharey=True,
                                 squeeze=False, layout="constrained")  # fmt: skip
-    for axis, (name, bars) in zip(axes[0], panels.items()):
-        places, ticks, y = [], {}, 0.0
-        for k, (label, _, _) in enumerate(bars):
-            y += 1 if k and bars[k - 1][0] == label else 1.6
-            places.append(y)
-            ticks.setdefault(label, []).append(y)
-        for place, (_, side, value) in zip(places, bars):
-            axis.barh(place, value - 1, 0.9, left=1, color=colours[side])
-            axis.annotate(f"{value:,.2f}" if value < 100 else f"{value:,.0f}", (value, place),
-                          (3 if value >= 1 else -3, 0), textcoords="offset points", va="center",
-                          ha="left" if value >= 1 else "right", fontsize=7)  # fmt: skip
-        axis.set(xscale="log", title=name, ylim=(y + 1, 0.4))
-        axis.set_yticks([np.mean(each) for each in ticks.values()], ticks)
-        axis.set_xlabel("time, by that of cnn_sg: right of the line, cnn_sg is faster")
+    for axis, (name, ratios) in zip(axes[0], panels.items()):
+        for (label, side), ratio in ratios.items():
+            colour, hatch = styles[side]
+            place = places.get((label, side))
+            axis.barh(place, ratio - 1, 0.9, left=1, color=colour, hatch=hatch, ec="white", lw=0)
+            text = f"{ratio:.2f}" if ratio < 100 else f"{ratio:,.0f}"
+            right = ratio >= 1
+            axis.annotate(text, (ratio, place), (4 if right else -4, 0), textcoords="offset points",
+                          ha="left" if right else "right", va="center", fontsize=9)  # fmt: skip
         axis.axvline(1, color="black", linewidth=1)
-        axis.margins(x=0.12)
-    sides = [side for side in colours if any(side == each for bars in panels.values() for _, each, _ in bars)]
-    bars = [plt.Rectangle((0, 0), 1, 1, color=colours[side]) for side in sides]
-    figure.legend(bars, sides, loc="outside lower center", ncols=3)
+        axis.set(xscale="log", title=name, ylim=(y + 1.2, 0.5))
+        axis.set_xlim(axis.get_xlim()[0] / 2.5, axis.get_xlim()[1] * 4)
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0, 0].set_yticks(middles, labels, fontsize=11)
+    figure.supxlabel("their time by that of cnn_sg: right of the line, cnn_sg is faster", fontsize=11)
+    sides = [side for side in styles if any(side == bar[1] for bar in places)]
+    handles = [plt.Rectangle((0, 0), 1, 1, fc=styles[each][0], hatch=styles[each][1], ec="white", lw=0)
+               for each in sides]  # fmt: skip
+    figure.legend(handles, sides, loc="outside upper center", ncols=3, fontsize=11)
     figure.savefig(path, dpi=110)
     print(f"\nPicture: {path}")
 
