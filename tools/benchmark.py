@@ -580,7 +580,7 @@ def draw(found, path):
     handles = [plt.Rectangle((0, 0), 1, 1, fc=styles[each][0], hatch=styles[each][1], ec="white", lw=0)
                for each in sides]  # fmt: skip
     figure.legend(handles, sides, loc="outside upper center", ncols=3, fontsize=11)
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=110, bbox_inches="tight")
     print(f"\nPicture: {path}")
 
 
