@@ -368,7 +368,7 @@ def plot(path, cces, errors, net, test_set, title):
     """Draw the loss, the test error after each epoch, the first filters and misread digits."""
     from matplotlib.figure import Figure  # here, because only this function needs it
 
-    figure = Figure(figsize=(13, 7), layout="constrained")
+    figure = Figure(figsize=(9.5, 6.4), layout="constrained")
     figure.suptitle(f"{title}: test error {100 * errors[-1][2]:.2f} %")
     left, right = figure.subfigures(1, 2)
     if cces:
@@ -376,7 +376,7 @@ def plot(path, cces, errors, net, test_set, title):
         axes.plot(cces, color="0.8", linewidth=0.5)
         width = math.ceil(len(cces) / 100)
         means = np.convolve(cces, np.ones(width) / width, "valid")
-        axes.plot(np.arange(len(means)) + width, means, color="tab:blue")
+        axes.plot(np.arange(len(means)) + width, means, "--", color="tab:blue")
         axes.set(xlabel="mini-batch", yscale="log")
         axes.set_ylabel(f"CCE of each mini-batch, and mean of {width}", color="tab:blue")
         error_axes = axes.twinx()
@@ -387,12 +387,12 @@ def plot(path, cces, errors, net, test_set, title):
     x, y = test_set
     answers = np.concatenate([net.predict(scale(x[k : k + 1000])) for k in range(0, len(x), 1000)])
     answers, labels = answers.argmax(axis=1), y.argmax(axis=1)
-    wrong = np.flatnonzero(answers != labels)[:18]
+    wrong = np.flatnonzero(answers != labels)[:15]
     digits = [(x[k, :, :, 0], f"read {answers[k]}, is {labels[k]}") for k in wrong]
     W = net.layers[0].W
     filters = [] if W is None or W.ndim != 4 else [(W[:, :, 0, f], "") for f in range(W.shape[3])]
     sections = [("filters of the first layer", filters, 8),
-                (f"the first of {(answers != labels).sum()} misread digits", digits, 6)]  # fmt: skip
+                (f"the first of {(answers != labels).sum()} misread digits", digits, 5)]  # fmt: skip
     sections = [section for section in sections if section[1]]
     heights = [1, 1.6][-len(sections) :]
     parts = right.subfigures(len(heights), 1, height_ratios=heights, squeeze=False).flat
@@ -400,12 +400,13 @@ def plot(path, cces, errors, net, test_set, title):
         part.suptitle(heading)
         grid = part.subplots(math.ceil(len(pictures) / columns), columns, squeeze=False)
         for axes in grid.flat:
-            axes.axis("off")
+            axes.set(xticks=[], yticks=[], visible=False)
         for axes, (picture, caption) in zip(grid.flat, pictures):
+            axes.set_visible(True)
             axes.imshow(picture, cmap="gray")
             axes.set_title(caption, fontsize=9)
     part = f"{path}.part"
-    figure.savefig(part, format="png", dpi=100)
+    figure.savefig(part, format="png", dpi=140)
     os.replace(part, path)
 
 
