@@ -76,6 +76,7 @@ class Layer:
     arguments = ()  # of the constructor
     weights = ()  # names of the arrays that learn; the first input tells their shapes
     W = b = output_shape = None
+    is_ReLU = False  # what the size of the first weights depends on
     rng = np.random.default_rng()  # draws the first weights; a Network brings its own
     weight_decay, needs_dA_prev = 0.0, True  # Network.train sets them for one step
 
@@ -170,6 +171,8 @@ class ConvLayer(Layer):
 
 class ConvLayer_ReLU(ConvLayer):
     """Convolution and rectified linear unit, g(Z) = max(0, Z). g' is 1 where Z > 0, elsewhere 0."""
+
+    is_ReLU = True
 
     def g(self, Z):
         zeros = np.zeros_like(Z[:, :1, :1])  # to compare with a single zero takes twice as long
@@ -296,6 +299,8 @@ class FCLayer(Layer):
 
 class FCLayer_ReLU(FCLayer):
     """Fully connected, g(Z) = max(0, Z). g' is 1 where Z > 0, elsewhere 0."""
+
+    is_ReLU = True
 
     def g(self, Z):
         return np.maximum(0, Z)
@@ -484,8 +489,7 @@ def _check_gradient(layer, d):
 
 def _first_weights(layer, shape, fan_in, fan_out):
     """Normally distributed: He et al. (2015) for ReLU, else Glorot and Bengio (2010)."""
-    ReLU = isinstance(layer, (ConvLayer_ReLU, FCLayer_ReLU))
-    variance = 2 / fan_in if ReLU else 2 / (fan_in + fan_out)
+    variance = 2 / fan_in if layer.is_ReLU else 2 / (fan_in + fan_out)
     return layer.rng.normal(0, math.sqrt(variance), shape).astype(layer.dtype)
 
 

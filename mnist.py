@@ -497,7 +497,7 @@ def parse_arguments():
         "matplotlib (default: none)")
     options = parser.parse_args()
     if options.plot and importlib.util.find_spec("matplotlib") is None:
-        parser.error("--plot needs matplotlib: python3 -m pip install matplotlib")
+        parser.error(f"--plot needs matplotlib: {sys.executable} -m pip install matplotlib")
     if options.epochs == 0 and not options.load:
         parser.error("--epochs 0 needs --load FILE.npz: there is nothing to test without training")
     for name, value in DEFAULTS[options.model].items():

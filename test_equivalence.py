@@ -767,6 +767,21 @@ class Networks(unittest.TestCase):
             self.assertEqual(lines[3][-2:], ["10", "2,650"])
             self.assertEqual(lines[4], ["total", "2,670"])
 
+    def test_a_single_layer_can_be_copied_with_what_it_needs(self):
+        X = np.ones((2, 5, 5, 1))
+        for module, name in itertools.product(MODULES, ("ConvLayer_ReLU", "PoolLayer_Max", "FCLayer_Sigmoid")):
+            source = inspect.getsource(module)
+            imports = source[source.index("import math") : source.index("\n\n\n")]
+            bases = [each for each in getattr(module, name).__mro__ if each is not object]
+            helpers = [each for each in vars(module).values() if inspect.isfunction(each)
+                       and each.__module__ == module.__name__]  # fmt: skip
+            parts = [inspect.getsource(each) for each in [*reversed(bases), *helpers]]
+            copied = {}
+            exec("\n".join([imports, *parts]), copied)  # noqa: S102 - it is our own source
+            layer = copied[name](*(2, 2)[: 1 + name.startswith("Conv")])
+            A = layer.forward_propagate(X[:, 0, :, 0] if name.startswith("FC") else X)
+            layer.backpropagate(A, 0.1)
+
     def test_a_layer_of_ones_own(self):
         for module in MODULES:
 
