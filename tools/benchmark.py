@@ -575,7 +575,7 @@ def draw(found, path):
         axis.set_xlim(axis.get_xlim()[0] / 2.5, axis.get_xlim()[1] * 4)
         axis.spines[["top", "right"]].set_visible(False)
     axes[0, 0].set_yticks(middles, labels, fontsize=11)
-    figure.supxlabel("their time by that of cnn_sg: right of the line, cnn_sg is faster", fontsize=11)
+    figure.supxlabel("time of the other / time of cnn_sg: right of the line, cnn_sg is faster", fontsize=11)
     sides = [side for side in styles if any(side == bar[1] for bar in places)]
     handles = [plt.Rectangle((0, 0), 1, 1, fc=styles[each][0], hatch=styles[each][1], ec="white", lw=0)
                for each in sides]  # fmt: skip
