@@ -209,8 +209,9 @@ class PoolLayer(Layer):
         groups = stride_groups(self.A_prev, self.fh, self.fw, self.s)
         dgroups = stride_groups(dA_prev, self.fh, self.fw, self.s)
         for (outputs, windows), (_, dwindows) in zip(groups, dgroups):
-            A_group, dA_group = (each[outputs][:, :, :, None, None] for each in (self.A, dA))
-            shares = self.shares(windows, A_group)  # one A and dA for the whole window
+            A_group = self.A[outputs][:, :, :, None, None]  # one A and one dA for a whole window
+            dA_group = dA[outputs][:, :, :, None, None]
+            shares = self.shares(windows, A_group)
             if self.s >= max(self.fh, self.fw):  # it is the only group: there is nothing to add to
                 np.multiply(shares, dA_group, out=dwindows)
             else:

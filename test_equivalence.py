@@ -769,7 +769,8 @@ class Networks(unittest.TestCase):
 
     def test_a_single_layer_can_be_copied_with_what_it_needs(self):
         X = np.ones((2, 5, 5, 1))
-        for module, name in itertools.product(MODULES, ("ConvLayer_ReLU", "PoolLayer_Max", "FCLayer_Sigmoid")):
+        layers = {"ConvLayer_ReLU": (2, 3), "PoolLayer_Max": (2, 2), "FCLayer_Sigmoid": (2,)}
+        for module, (name, arguments) in itertools.product(MODULES, layers.items()):
             source = inspect.getsource(module)
             imports = source[source.index("import math") : source.index("\n\n\n")]
             bases = [each for each in getattr(module, name).__mro__ if each is not object]
@@ -778,7 +779,7 @@ class Networks(unittest.TestCase):
             parts = [inspect.getsource(each) for each in [*reversed(bases), *helpers]]
             copied = {}
             exec("\n".join([imports, *parts]), copied)  # noqa: S102 - it is our own source
-            layer = copied[name](*(2, 2)[: 1 + name.startswith("Conv")])
+            layer = copied[name](*arguments)
             A = layer.forward_propagate(X[:, 0, :, 0] if name.startswith("FC") else X)
             layer.backpropagate(A, 0.1)
 

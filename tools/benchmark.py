@@ -32,6 +32,7 @@ import cnn_naive
 import cnn_sg
 import mnist
 
+# NumPy with either BLAS, and PyTorch, take their number of threads from these.
 THREAD_SETTINGS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS",
                    "VECLIB_MAXIMUM_THREADS")  # fmt: skip
 SG, EAGER, LAST = "cnn_sg", "PyTorch", "PyTorch, channels_last"
@@ -53,7 +54,7 @@ TURN, PAUSE = 0.06, 0.04  # seconds of a turn, and after it, until the threads o
 # The contestants. Each function runs in a process of its own and returns a function to time.
 
 
-def network_of(side, model, batch, threads):
+def network_of(side, model, batch):
     """Return step(k), which trains on the k-th of 20 mini-batches and returns the loss."""
     images, labels = mnist.draw_digits(20 * batch, seed=1)
     X = mnist.scale(images).reshape(20, batch, 28, 28, 1)
@@ -62,7 +63,7 @@ def network_of(side, model, batch, threads):
     net.predict(X[0])
     if side == SG:
         return lambda k: net.train(X[k % 20], Y[k % 20], 0.1)[1]
-    step = (jax_step if side in (WINDOW, RESHAPE) else pytorch_step)(net, side, X, Y, threads)
+    step = (jax_step if side in (WINDOW, RESHAPE) else pytorch_step)(net, side, X, Y)
     return lambda k: step(k % 20)
 
 
@@ -98,10 +99,9 @@ def pytorch_model(net, channels_last):
     return model.to(memory_format=torch.channels_last) if channels_last else model
 
 
-def pytorch_step(net, side, X, Y, threads):
+def pytorch_step(net, side, X, Y):
     import torch
 
-    torch.set_num_threads(threads)
     order = torch.channels_last if side == LAST else torch.contiguous_format
     X = torch.from_numpy(X.transpose(0, 1, 4, 2, 3).copy())
     X = [x.contiguous(memory_format=order) for x in X]
@@ -119,7 +119,7 @@ def pytorch_step(net, side, X, Y, threads):
     return step
 
 
-def jax_step(net, side, X, Y, threads):
+def jax_step(net, side, X, Y):
     import jax
     import jax.numpy as jnp
     from jax import lax
@@ -164,7 +164,7 @@ def jax_step(net, side, X, Y, threads):
     return step
 
 
-def layer_of(side, shape, n_f, size, stride, threads):
+def layer_of(side, shape, n_f, size, stride):
     """Return step(k), which goes forward and backward; it returns the output and gradients.
 
     n_f filters, or max-pooling if n_f is None. X, W and d are the same for every side.
@@ -189,7 +189,7 @@ def layer_of(side, shape, n_f, size, stride, threads):
         W = np.ascontiguousarray(layer.W.transpose(3, 2, 0, 1))
         step = im2col_step(X, W, layer.b.ravel(), d, stride)
     else:
-        step = pytorch_layer_step(X, layer, d, side == LAST, threads)
+        step = pytorch_layer_step(X, layer, d, side == LAST)
 
     def in_our_order(k):
         A, dX, *dW = step(k)
@@ -220,21 +220,13 @@ def im2col_step(X, W, b, d, s):
     return step
 
 
-def pytorch_layer_step(X, layer, d, channels_last, threads):
+def pytorch_layer_step(X, layer, d, channels_last):
     import torch
 
-    torch.set_num_threads(threads)
     order = torch.channels_last if channels_last else torch.contiguous_format
     X, d = (torch.from_numpy(each).contiguous(memory_format=order) for each in (X, d))
     X.requires_grad_()
-    if layer.weights:
-        n_c, n_f = layer.W.shape[2:]
-        module = torch.nn.Conv2d(n_c, n_f, (layer.fh, layer.fw), layer.s)
-        module.weight.data = torch.from_numpy(layer.W.transpose(3, 2, 0, 1).copy())
-        module.bias.data = torch.from_numpy(layer.b.ravel().copy())
-        module = module.to(memory_format=order)
-    else:
-        module = torch.nn.MaxPool2d((layer.fh, layer.fw), layer.s)
+    module = pytorch_model(cnn_sg.Network([layer]), channels_last)
 
     def step(_):
         X.grad = None
@@ -405,7 +397,7 @@ def networks(contestants, options):
         for batch in options.batches:
             # flat has no images: no channels to be last, nothing to pool
             those = [side for side in sides if model != "flat" or side not in (LAST, WINDOW)]
-            arguments = {side: (side, model, batch, contestants.threads) for side in those}
+            arguments = {side: (side, model, batch) for side in those}
             times = contestants.race(those, network_of, arguments, options.rounds, 20)
             label = f"{model}, batch {batch}"
             found[label] = tell(label, times)
@@ -418,7 +410,7 @@ def layers(contestants, options):
     found = {}
     for shape, n_f, size, stride in [*CONVOLUTIONS, *((x, None, f, s) for x, f, s in POOLINGS)]:
         those = [side for side in sides if n_f or side != IM2COL]
-        arguments = {side: (side, shape, n_f, size, stride, contestants.threads) for side in those}
+        arguments = {side: (side, shape, n_f, size, stride) for side in those}
         rounds = max(3, options.rounds // 2)
         times = contestants.race(those, layer_of, arguments, rounds)
         kind = f"{n_f} {size}x{size}" if n_f else f"max {size}x{size}"
@@ -479,7 +471,7 @@ def limit(contestants, options):
     print(f"{'':30}{'GFLOP':>10}{'ms':>10}{'GFLOP/s':>10}{'of limit':>10}")
     for model in ("flat", "cnn", "lenet"):
         for batch in options.batches:
-            arguments = {SG: (SG, model, batch, contestants.threads)}
+            arguments = {SG: (SG, model, batch)}
             seconds = np.median(contestants.race([SG], network_of, arguments, 5)[SG])
             gflop = work(model, batch)
             speed = gflop / seconds
@@ -564,7 +556,7 @@ def draw(found, path):
     for axis, (name, ratios) in zip(axes[0], panels.items()):
         for (label, side), ratio in ratios.items():
             colour, hatch = styles[side]
-            place = places.get((label, side))
+            place = places[label, side]
             axis.barh(place, ratio - 1, 0.9, left=1, color=colour, hatch=hatch, ec="white", lw=0)
             text = f"{ratio:.2f}" if ratio < 100 else f"{ratio:,.0f}"
             right = ratio >= 1
@@ -587,7 +579,7 @@ def draw(found, path):
 SECTIONS = {each.__name__: each for each in (networks, layers, naive, growth, limit, training)}
 
 
-def told_about_this_machine():
+def describe_machine():
     """What a reader has to know to compare: versions, cores, libraries that are missing."""
     versions = [f"Python {platform.python_version()}", f"NumPy {np.__version__}"]
     try:
@@ -639,7 +631,7 @@ def main():
         AVAILABLE.intersection_update({"numpy"})
     if not can_hold and options.threads != [len(all_cores)]:
         AVAILABLE.discard("jax")  # it takes all cores that it is not kept from
-    told_about_this_machine()
+    describe_machine()
     found = {}
     try:
         for threads in options.threads or sorted({len(all_cores), 1}, reverse=True):
