@@ -1,15 +1,19 @@
-"""Measure cnn_sg.py: against PyTorch, JAX, im2col and cnn_naive.py, and against itself.
+"""Measure how fast cnn_sg.py is: against PyTorch, JAX, three kinds of im2col, and cnn_naive.py.
 
     python3 tools/benchmark.py
 
-PyTorch and JAX take part where they are installed. Each contestant is a process of its own. They
-take turns, round by round; a ratio is the median, over the rounds, of its time by cnn_sg's: above
-1, cnn_sg is faster. Before a race, all have to show that they compute the same.
+PyTorch and JAX take part where they are installed. First, all sides have to show that they compute
+the same from the same weights. Then they take turns, round by round, each in a process of its own.
+A ratio is the median, over the rounds, of the other's time by that of cnn_sg: above 1, cnn_sg is
+faster. The tables are Markdown: those of README.md are what this program prints.
 """
 
 import argparse
+import ast
+import contextlib
 import importlib.metadata
 import importlib.util
+import itertools
 import math
 import multiprocessing
 import os
@@ -19,11 +23,12 @@ import signal
 import subprocess
 import sys
 import time
-import tracemalloc
+import types
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
@@ -32,594 +37,679 @@ import cnn_naive
 import cnn_sg
 import mnist
 
-# NumPy with either BLAS, and PyTorch, take their number of threads from these.
+# NumPy with any of its linear algebra libraries, and PyTorch, take their threads from these.
 THREAD_SETTINGS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS",
                    "VECLIB_MAXIMUM_THREADS")  # fmt: skip
-SG, EAGER, LAST = "cnn_sg", "PyTorch", "PyTorch, channels_last"
-WINDOW, RESHAPE, IM2COL, NAIVE = "JAX, reduce_window", "JAX, reshape", "im2col", "cnn_naive"
-PACKAGES = {"PyTorch": "torch", "JAX": "jax"}
-AVAILABLE = {name for name in ("numpy", "torch", "jax") if importlib.util.find_spec(name)}
-CONVOLUTIONS = [  # input (n, h, w, c), and number, size and stride of the filters
+SG, NAIVE, EAGER, LAST, JAX = "cnn_sg", "cnn_naive", "PyTorch", "channels_last", "JAX"
+INDICES, INDEX, SLICES = "4 index arrays", "1 index array", "slices"
+NEEDS = {EAGER: "torch", LAST: "torch", JAX: "jax"}
+MODELS = ("flat", "cnn", "lenet")
+LAYERS = [  # input (n_m, ih, iw, n_c); number of filters, None for max-pooling; their size; stride
     ((64, 28, 28, 1), 32, 3, 1),
     ((64, 12, 12, 20), 50, 5, 1),
     ((32, 32, 32, 3), 32, 3, 1),
     ((16, 28, 28, 32), 64, 3, 1),
     ((8, 56, 56, 64), 64, 3, 1),
     ((8, 112, 112, 3), 64, 7, 2),
+    ((64, 26, 26, 32), None, 2, 2),
+    ((64, 26, 26, 32), None, 3, 2),
 ]
-POOLINGS = [((64, 26, 26, 32), 2, 2), ((64, 26, 26, 32), 3, 2)]  # input, size, stride
 TURN, PAUSE = 0.06, 0.04  # seconds of a turn, and after it, until the threads of the last sleep
 
 
-# The contestants. Each function runs in a process of its own and returns a function to time.
+# Networks. Each side is a generator: next() takes a step of training, and gives the loss.
 
 
-def network_of(side, model, batch):
-    """Return step(k), which trains on the k-th of 20 mini-batches and returns the loss."""
+def mini_batches(batch):
+    """20 mini-batches of drawn digits: images (20, batch, 28, 28, 1), labels (20, batch, 10)."""
     images, labels = mnist.draw_digits(20 * batch, seed=1)
     X = mnist.scale(images).reshape(20, batch, 28, 28, 1)
     Y = np.eye(10, dtype=np.float32)[labels].reshape(20, batch, 10)
+    return X, Y
+
+
+def network(side, model, batch):
+    """A side's generator; all sides begin with the weights that cnn_sg makes."""
+    X, Y = mini_batches(batch)
     net = cnn_sg.Network(mnist.models(cnn_sg, 10)[model], seed=1)
     net.predict(X[0])
-    if side == SG:
-        return lambda k: net.train(X[k % 20], Y[k % 20], 0.1)[1]
-    step = (jax_step if side in (WINDOW, RESHAPE) else pytorch_step)(net, side, X, Y)
-    return lambda k: step(k % 20)
+    if side == JAX:
+        return jax_network(net, X, Y)
+    if side in NEEDS:
+        return pytorch_network(net, X, Y, side == LAST)
+    return our_network(net, X, Y)
 
 
-def pytorch_model(net, channels_last):
-    """The same network in PyTorch, with the same weights."""
+def our_network(net, X, Y):
+    for x, y in itertools.cycle(zip(X, Y)):
+        yield net.train(x, y, 0.1)[1]
+
+
+def pytorch_network(net, X, Y, channels_last):
+    import torch
+
+    order = torch.channels_last if channels_last else torch.contiguous_format
+    X = torch.from_numpy(X.transpose(0, 1, 4, 2, 3).copy())
+    X = [x.contiguous(memory_format=order) for x in X]
+    labels = torch.from_numpy(Y.argmax(axis=-1))
+    model, loss_of = pytorch_model(net).to(memory_format=order), torch.nn.CrossEntropyLoss()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    for x, y in itertools.cycle(zip(X, labels)):
+        optimizer.zero_grad()
+        loss = loss_of(model(x), y)
+        loss.backward()
+        optimizer.step()
+        yield loss.item()
+
+
+def pytorch_model(net):
+    """The same network in PyTorch, with the same weights; net has seen images."""
     import torch
     from torch import nn
 
-    modules, shape = [], None  # of the images that the next layer gets
+    modules, shape = [], None  # of the images that come to the next layer
     for layer in net.layers:
-        if isinstance(layer, cnn_sg.ConvLayer):
-            size = layer.fh, layer.fw
-            modules.append(nn.Conv2d(layer.W.shape[2], layer.n_f, size, layer.s, layer.p))
-            weights = layer.W.transpose(3, 2, 0, 1), layer.b.ravel()
-        elif isinstance(layer, cnn_sg.PoolLayer):
+        if isinstance(layer, cnn_sg.PoolLayer):
             modules.append(nn.MaxPool2d((layer.fh, layer.fw), layer.s))
         elif isinstance(layer, cnn_sg.FlatLayer):
             modules.append(nn.Flatten())
+            continue
+        elif isinstance(layer, cnn_sg.ConvLayer):
+            size = layer.fh, layer.fw
+            modules.append(nn.Conv2d(layer.W.shape[2], layer.n_f, size, layer.s, layer.p))
+            weights = layer.W.transpose(3, 2, 0, 1), layer.b.ravel()
         else:
             W = layer.W[:, :-1]
             if shape:  # PyTorch flattens (channels, height, width)
                 W = W.reshape(-1, *shape).transpose(0, 3, 1, 2).reshape(W.shape)
-            weights = W, layer.W[:, -1]
             modules.append(nn.Linear(W.shape[1], len(W)))
+            weights = W, layer.W[:, -1]
         if layer.weights:
             made = modules[-1]
             made.weight.data, made.bias.data = (torch.from_numpy(each.copy()) for each in weights)
-        if isinstance(layer, (cnn_sg.ConvLayer_ReLU, cnn_sg.FCLayer_ReLU)):
+        if isinstance(layer, cnn_sg.ReLU):
             modules.append(nn.ReLU())
-        if not isinstance(layer, cnn_sg.FlatLayer):
-            shape = layer.output_shape[1:] if len(layer.output_shape) == 4 else None
-    model = nn.Sequential(*modules)
-    return model.to(memory_format=torch.channels_last) if channels_last else model
+        shape = layer.A.shape[1:] if layer.A.ndim == 4 else None
+    return nn.Sequential(*modules)
 
 
-def pytorch_step(net, side, X, Y):
-    import torch
-
-    order = torch.channels_last if side == LAST else torch.contiguous_format
-    X = torch.from_numpy(X.transpose(0, 1, 4, 2, 3).copy())
-    X = [x.contiguous(memory_format=order) for x in X]
-    labels = torch.from_numpy(Y.argmax(axis=-1))
-    model, loss_of = pytorch_model(net, side == LAST), torch.nn.CrossEntropyLoss()
-    optimizer = torch.optim.SGD(model.parameters(), 0.1)
-
-    def step(k):
-        optimizer.zero_grad()
-        loss = loss_of(model(X[k]), labels[k])
-        loss.backward()
-        optimizer.step()
-        return loss.item()
-
-    return step
-
-
-def jax_step(net, side, X, Y):
+def jax_network(net, X, Y):
     import jax
     import jax.numpy as jnp
-    from jax import lax
 
-    def pool(A, layer):
-        if side == WINDOW:
-            size, strides = (1, layer.fh, layer.fw, 1), (1, layer.s, layer.s, 1)
-            return lax.reduce_window(A, -jnp.inf, lax.max, size, strides, "VALID")
-        n, oh, ow, c = len(A), *layer.output_shape[1:3], A.shape[3]
-        A = A[:, : oh * layer.fh, : ow * layer.fw]
-        return A.reshape(n, oh, layer.fh, ow, layer.fw, c).max(axis=(2, 4))
-
-    def loss_of(weights, A, Y):
+    def output(weights, A):
         for layer, W in zip(net.layers, weights):
             if isinstance(layer, cnn_sg.ConvLayer):
-                strides, orders = (layer.s, layer.s), ("NHWC", "HWIO", "NHWC")
-                padding = [(layer.p, layer.p)] * 2
-                A = lax.conv_general_dilated(A, W[0], strides, padding, dimension_numbers=orders) + W[1]
-            elif isinstance(layer, cnn_sg.PoolLayer):
-                A = pool(A, layer)
+                orders, padding = ("NHWC", "HWIO", "NHWC"), [(layer.p, layer.p)] * 2
+                A = W[1] + jax.lax.conv_general_dilated(A, W[0], (layer.s, layer.s), padding,
+                                                        dimension_numbers=orders)  # fmt: skip
+            elif isinstance(layer, cnn_sg.PoolLayer):  # size = stride; faster than reduce_window
+                n, oh, ow, c = len(A), *layer.A.shape[1:]
+                A = A.reshape(n, oh, layer.fh, ow, layer.fw, c).max(axis=(2, 4))
             elif isinstance(layer, cnn_sg.FlatLayer):
                 A = A.reshape(len(A), -1)
             else:
                 A = A @ W[0][:, :-1].T + W[0][:, -1]
-            if isinstance(layer, (cnn_sg.ConvLayer_ReLU, cnn_sg.FCLayer_ReLU)):
-                A = jax.nn.relu(A)
-        return -(Y * jax.nn.log_softmax(A)).sum() / len(Y)
+            A = jax.nn.relu(A) if isinstance(layer, cnn_sg.ReLU) else A
+        return A
+
+    def loss_of(weights, x, y):
+        return -(y * jax.nn.log_softmax(output(weights, x))).sum() / len(y)
 
     @jax.jit
     def update(weights, x, y):
         loss, gradient = jax.value_and_grad(loss_of)(weights, x, y)
         return jax.tree.map(lambda W, dW: W - 0.1 * dW, weights, gradient), loss
 
-    X, Y = ([jnp.asarray(each) for each in all_of_them] for all_of_them in (X, Y))
+    X, Y = [jnp.asarray(x) for x in X], [jnp.asarray(y) for y in Y]
     weights = [[jnp.asarray(getattr(each, name)) for name in each.weights] for each in net.layers]
-
-    def step(k):
-        nonlocal weights
-        weights, loss = update(weights, X[k], Y[k])
-        return float(loss)
-
-    return step
+    for x, y in itertools.cycle(zip(X, Y)):
+        weights, loss = update(weights, x, y)
+        yield float(loss)
 
 
-def layer_of(side, shape, n_f, size, stride):
-    """Return step(k), which goes forward and backward; it returns the output and gradients.
+def small_network(side, batch):
+    """The network cnn by loops, or by stride groups, always on the same mini-batch."""
+    cnn = {SG: cnn_sg, NAIVE: cnn_naive}[side]
+    X, Y = mini_batches(batch)
+    net = cnn.Network(mnist.models(cnn, 10)["cnn"], seed=1)
+    return our_network(net, X[:1], Y[:1])
 
-    n_f filters, or max-pooling if n_f is None. X, W and d are the same for every side.
-    """
+
+# Layers. next() goes forward and backward, and gives [A, dA_prev, dW, db], or [A, dA_prev]. Each
+# side gets its arrays in the memory order that suits it best, as in the middle of a network.
+
+
+def layer(side, shape, n_f, size, s):
+    """A side's generator, for random images, weights and gradients: the same for all sides."""
     rng = np.random.default_rng(1)
     X = rng.standard_normal(shape, np.float32)
-    layer = cnn_sg.ConvLayer(n_f, size, stride) if n_f else cnn_sg.PoolLayer_Max(size, stride)
-    layer.rng = rng
-    d = rng.standard_normal(layer.forward_propagate(X).shape, np.float32)
+    n_m, oh, ow = shape[0], (shape[1] - size) // s + 1, (shape[2] - size) // s + 1
+    d = rng.standard_normal((n_m, oh, ow, n_f or shape[3]), np.float32)
+    W = rng.standard_normal((size, size, shape[3], n_f or 1), np.float32)
+    b = rng.standard_normal((1, 1, 1, n_f or 1), np.float32)
     if side == SG:
-
-        def step(k):
-            A = layer.forward_propagate(X)
-            dA_prev = layer.backpropagate(d, 0.0)
-            return [A, dA_prev, *(getattr(layer, f"d{name}") for name in layer.weights)]
-
-        return step
-    # The others have channels before rows and columns.
-    channels = (0, 3, 1, 2)
-    X, d = (np.ascontiguousarray(each.transpose(channels)) for each in (X, d))
-    if side == IM2COL:
-        W = np.ascontiguousarray(layer.W.transpose(3, 2, 0, 1))
-        step = im2col_step(X, W, layer.b.ravel(), d, stride)
-    else:
-        step = pytorch_layer_step(X, layer, d, side == LAST)
-
-    def in_our_order(k):
-        A, dX, *dW = step(k)
-        A, dX = (each.transpose(0, 2, 3, 1) for each in (A, dX))
-        return [A, dX, dW[0].transpose(2, 3, 1, 0), dW[1]] if dW else [A, dX]
-
-    return in_our_order
+        return our_layer(cnn_sg, X, d, n_f, size, s, W, b)
+    if side in NEEDS:
+        return pytorch_layer(side == LAST, X, d, n_f, size, s, W, b)
+    return {INDICES: index_arrays, INDEX: one_index_array, SLICES: slices}[side](X, d, s, W, b)
 
 
-def im2col_step(X, W, b, d, s):
-    """Convolution as most tutorials have it: an index for each number of each window."""
-    n_f, c, fh, fw = W.shape
-    oh, ow = d.shape[2:]
-    k = np.repeat(np.arange(c), fh * fw).reshape(-1, 1)
-    i = np.tile(np.repeat(np.arange(fh), fw), c).reshape(-1, 1) + s * np.repeat(np.arange(oh), ow)
-    j = np.tile(np.arange(fw), fh * c).reshape(-1, 1) + s * np.tile(np.arange(ow), oh)
-
-    def step(_):
-        columns = X[:, k, i, j].transpose(1, 2, 0).reshape(c * fh * fw, -1)
-        A = (W.reshape(n_f, -1) @ columns + b.reshape(-1, 1)).reshape(n_f, oh, ow, -1)
-        dZ = d.transpose(1, 2, 3, 0).reshape(n_f, -1)
-        dW, db = (dZ @ columns.T).reshape(W.shape), d.sum(axis=(0, 2, 3))
-        dcolumns = (W.reshape(n_f, -1).T @ dZ).reshape(c * fh * fw, -1, len(X))
-        dX = np.zeros_like(X)
-        np.add.at(dX, (slice(None), k, i, j), dcolumns.transpose(2, 0, 1))
-        return A.transpose(3, 0, 1, 2), dX, dW, db
-
-    return step
+def our_layer(cnn, X, d, n_f, size, s, W=None, b=None):
+    X, d = (np.moveaxis(np.moveaxis(each, 0, 2).copy(), 2, 0) for each in (X, d))
+    ours = cnn.ConvLayer(n_f, size, s) if n_f else cnn.PoolLayer_Max(size, s)
+    if n_f:
+        ours.W, ours.b = W, b
+    while True:
+        A = ours.forward_propagate(X)
+        dA_prev = ours.gradients(d)
+        yield [A, dA_prev, ours.dW, ours.db] if n_f else [A, dA_prev]
 
 
-def pytorch_layer_step(X, layer, d, channels_last):
+def pytorch_layer(channels_last, X, d, n_f, size, s, W, b):
     import torch
+    from torch import nn
 
     order = torch.channels_last if channels_last else torch.contiguous_format
-    X, d = (torch.from_numpy(each).contiguous(memory_format=order) for each in (X, d))
+    X, d = (torch.from_numpy(each.transpose(0, 3, 1, 2).copy()) for each in (X, d))
+    X, d = (each.contiguous(memory_format=order) for each in (X, d))
     X.requires_grad_()
-    module = pytorch_model(cnn_sg.Network([layer]), channels_last)
-
-    def step(_):
+    module = nn.Conv2d(X.shape[1], n_f, size, s) if n_f else nn.MaxPool2d(size, s)
+    if n_f:
+        module.weight.data = torch.from_numpy(W.transpose(3, 2, 0, 1).copy())
+        module.bias.data = torch.from_numpy(b.ravel())
+        module.to(memory_format=order)
+    while True:
         X.grad = None
         module.zero_grad()
         A = module(X)
         A.backward(d)
-        gradients = [each.grad.numpy() for each in module.parameters()]
-        return A.detach().numpy(), X.grad.numpy(), *gradients
-
-    return step
-
-
-def sample_of(side, batch):
-    """Return step(k), which trains the cnn network on a mini-batch."""
-    module = {SG: cnn_sg, NAIVE: cnn_naive}[side]
-    images, labels = mnist.draw_digits(batch, seed=1)
-    X, Y = mnist.scale(images), np.eye(10, dtype=np.float32)[labels]
-    net = module.Network(mnist.models(module, 10)["cnn"], seed=1)
-    return lambda k: net.train(X, Y, 0.1)[1]
+        results = [each.detach().numpy().transpose(0, 2, 3, 1) for each in (A, X.grad)]
+        if n_f:
+            dW = module.weight.grad.numpy().transpose(2, 3, 1, 0)
+            results += [dW, module.bias.grad.numpy().reshape(b.shape)]
+        yield results
 
 
-# In the process of a contestant
+def index_arrays(X, d, s, W, b):
+    """im2col as in CS231n and most tutorials: arrays of indices, and np.add.at.
+
+    In memory, images are (n_m, n_c, ih, iw); the index of a number has four parts.
+    """
+    fh, fw, c, n_f = W.shape
+    oh, ow = d.shape[1:3]
+    k = np.repeat(np.arange(c), fh * fw).reshape(-1, 1)
+    i = np.tile(np.repeat(np.arange(fh), fw), c).reshape(-1, 1) + s * np.repeat(np.arange(oh), ow)
+    j = np.tile(np.arange(fw), fh * c).reshape(-1, 1) + s * np.tile(np.arange(ow), oh)
+    X, d = (each.transpose(0, 3, 1, 2).copy() for each in (X, d))
+    W, b = W.transpose(3, 2, 0, 1).reshape(n_f, -1), b.reshape(n_f, 1)
+    while True:
+        columns = X[:, k, i, j].transpose(1, 2, 0).reshape(c * fh * fw, -1)
+        A = (W @ columns + b).reshape(n_f, oh, ow, -1)
+        dZ = d.transpose(1, 2, 3, 0).reshape(n_f, -1)
+        dW, db = (dZ @ columns.T).reshape(n_f, c, fh, fw), d.sum(axis=(0, 2, 3))
+        dcolumns = (W.T @ dZ).reshape(c * fh * fw, -1, len(X))
+        dX = np.zeros_like(X)
+        np.add.at(dX, (slice(None), k, i, j), dcolumns.transpose(2, 0, 1))
+        yield [A.transpose(3, 1, 2, 0), dX.transpose(0, 2, 3, 1), dW.transpose(2, 3, 1, 0),
+               db.reshape(1, 1, 1, n_f)]  # fmt: skip
 
 
-def prepare(make, arguments, first_steps):
-    """Make the step; return what the first ones return, in short, and seconds for one more."""
-    global step
-    step = make(*arguments)
-    results = [in_short(step(k)) for k in range(first_steps)]
-    return results, timed(1)
+def one_index_array(X, d, s, W, b):
+    """im2col with one index for each number of each window, and the faster way to add by it."""
+    fh, fw, c, n_f = W.shape
+    numbers = np.arange(X.size).reshape(X.shape)
+    index = sliding_window_view(numbers, (fh, fw), axis=(1, 2))[:, ::s, ::s]
+    index = index.transpose(0, 1, 2, 4, 5, 3).reshape(-1, fh * fw * c)  # a row for each window
+
+    def add_at(drows):
+        dX = np.zeros(X.size, X.dtype)
+        np.add.at(dX, index.ravel(), drows.ravel())
+        return dX
+
+    def bincount(drows):
+        return np.bincount(index.ravel(), drows.ravel(), X.size).astype(X.dtype)
+
+    def seconds(add):
+        start = time.perf_counter()
+        add(rows)
+        return time.perf_counter() - start
+
+    rows, dZ, filters = X.ravel()[index], d.reshape(-1, n_f), W.reshape(-1, n_f)
+    add = min((add_at, bincount), key=seconds)
+    while True:
+        rows = X.ravel()[index]
+        A = rows @ filters
+        A += b.ravel()
+        dW, db = rows.T @ dZ, dZ.sum(axis=0)
+        dX = add(dZ @ filters.T)
+        yield [A.reshape(d.shape), dX.reshape(X.shape), dW.reshape(W.shape), db.reshape(b.shape)]
 
 
-def timed(steps):
-    """Seconds for each step."""
+def slices(X, d, s, W, b):
+    """im2col with one slice for each element of the filter: that pixel of all windows at once.
+
+    In memory, images are (n_c, ih, iw, n_m): the longest runs to copy. As in cnn_sg, a row of ones
+    saves the biases' own sums, and small products are made row by row of the output.
+    """
+    fh, fw, c, n_f = W.shape
+    n_m, oh, ow, _ = d.shape
+    X, d = (each.transpose(3, 1, 2, 0).copy() for each in (X, d))
+    Wb = np.vstack([W.reshape(-1, n_f), b.reshape(1, n_f)]).T.copy()
+    pieces = oh if W.size < 4096 else 1
+    dZ = d.reshape(n_f, pieces, -1).transpose(1, 0, 2)
+    places = [(k, l, np.s_[:, k : k + s * (oh - 1) + 1 : s, l : l + s * (ow - 1) + 1 : s])
+              for k, l in np.ndindex(fh, fw)]  # fmt: skip
+    while True:
+        columns = np.empty((fh * fw * c + 1, oh * ow * n_m), X.dtype)
+        columns[-1] = 1
+        windows = columns[:-1].reshape(fh, fw, c, oh, ow, n_m)
+        for k, l, place in places:
+            windows[k, l] = X[place]
+        parts = columns.reshape(len(columns), pieces, -1).transpose(1, 0, 2)
+        A = np.empty_like(d)
+        np.matmul(Wb, parts, out=A.reshape(n_f, pieces, -1).transpose(1, 0, 2))
+        dWb = (dZ @ parts.transpose(0, 2, 1)).sum(axis=0)
+        dwindows = (Wb[:, :-1].T @ d.reshape(n_f, -1)).reshape(windows.shape)
+        dX = np.zeros_like(X)
+        for k, l, place in places:
+            dX[place] += dwindows[k, l]
+        yield [A.transpose(3, 1, 2, 0), dX.transpose(3, 1, 2, 0), dWb[:, :-1].T.reshape(W.shape),
+               dWb[:, -1].reshape(b.shape)]  # fmt: skip
+
+
+# Races
+
+
+def set_threads(threads):
+    """For all processes that are started from now on; None: as they are by default."""
+    for name in THREAD_SETTINGS:
+        os.environ.pop(name, None)
+        if threads:
+            os.environ[name] = str(threads)
+    if hasattr(os, "sched_setaffinity"):  # JAX takes all cores that it is not kept from
+        os.sched_setaffinity(0, CORES[:threads])
+
+
+def process():
+    """An executor with one new process; Ctrl-C is for its parent."""
+    spawn = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(1, spawn, signal.signal, (signal.SIGINT, signal.SIG_IGN))
+
+
+def race(make, arguments, threads, rounds, first_steps=1):
+    """Return {side: seconds for a step, an array with a number for each round}.
+
+    make(side, *arguments[side]) returns the side's generator, in a process of its own. What its
+    first steps give has to be the same for all sides.
+    """
+    set_threads(threads)
+    with contextlib.ExitStack() as stack:
+        processes = {side: stack.enter_context(process()) for side in arguments}
+        expected, steps, times = None, {}, {side: [] for side in arguments}
+        for side, its_arguments in arguments.items():
+            call = processes[side].submit(prepare, first_steps, make, side, *its_arguments)
+            results, seconds = call.result()
+            expected = expected or results
+            compare(side, make.__name__, its_arguments, results, expected)
+            steps[side] = math.ceil(TURN / seconds)
+        for _ in range(rounds):
+            for side in random.sample(list(arguments), len(arguments)):
+                times[side].append(processes[side].submit(take_turn, steps[side]).result())
+                time.sleep(PAUSE)
+    return {side: np.array(each) for side, each in times.items()}
+
+
+def prepare(first_steps, make, *arguments):
+    """Make the generator; return what its first steps give, and seconds for one more."""
+    global generator
+    generator = make(*arguments)
+    results = [next(generator) for _ in range(first_steps)]
+    return results, seconds_for(1)
+
+
+def seconds_for(steps):
     start = time.perf_counter()
-    for k in range(steps):
-        step(k)
+    for _ in range(steps):
+        next(generator)
     return (time.perf_counter() - start) / steps
 
 
 def take_turn(steps):
-    timed(1 + steps // 5)  # after a pause, the first steps are slower
-    return timed(steps)
+    seconds_for(1 + steps // 5)  # after a pause, the first steps are slower
+    return seconds_for(steps)
 
 
-def in_short(result):
-    """A loss as it is; of each array, how large it is, and how much of a wave is in it."""
-    if isinstance(result, float):
-        return result
-    shown = []
-    for each in result:
-        size = math.sqrt(np.square(each, dtype=np.float64).mean())
-        wave = np.cos(np.arange(each.size)).reshape(each.shape)
-        shown += [math.log(size), float((each * wave).sum() / size / math.sqrt(each.size))]
-    return shown
+def compare(side, name, arguments, results, expected):
+    """End the program if two sides do not compute the same."""
+    for result, right in zip(results, expected):
+        for a, b in zip(np.atleast_1d(result) if np.isscalar(result) else result,
+                        np.atleast_1d(right) if np.isscalar(right) else right):  # fmt: skip
+            difference = np.abs(a - b).max() / np.abs(b).max()
+            if np.shape(a) != np.shape(b) or not difference < 1e-4:
+                sys.exit(f"{side} does not compute the same {name}{arguments}: {difference:.0e}")
 
 
-def grown(batch, size, n_f):
-    """Milliseconds and peak megabytes of arrays of a step of the cnn network."""
-    rng = np.random.default_rng(1)
-    X = rng.random((batch, size, size, 1), np.float32)
-    Y = np.eye(10, dtype=np.float32)[rng.integers(0, 10, batch)]
-    layers = mnist.models(cnn_sg, 10)["cnn"]
-    layers[0] = cnn_sg.ConvLayer_ReLU(n_f, 3)
-    net = cnn_sg.Network(layers, seed=1)
-    tracemalloc.start()
-    for _ in range(2):
-        net.train(X, Y, 0.01)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    times = []
-    while len(times) < 3 or (sum(times) < 0.4 and len(times) < 100):
-        start = time.perf_counter()
-        net.train(X, Y, 0.01)
-        times.append(time.perf_counter() - start)
-    return 1e3 * float(np.median(times)), peak / 1e6
-
-
-def matmul_peak(size=2048):
-    """GFLOP/s of the product of two square matrices."""
-    A = np.ones((size, size), np.float32)
-    out = np.empty_like(A)
-    times = []
-    for _ in range(10):
-        start = time.perf_counter()
-        np.matmul(A, A, out=out)
-        times.append(time.perf_counter() - start)
-    return 2e-9 * size**3 / float(np.median(times))
-
-
-# The parent process
-
-
-class Contestants:
-    """A process for each side, all with the same number of threads."""
-
-    def __init__(self, threads):
-        self.threads, self.processes = threads, {}
-
-    def __call__(self, side, function, *arguments):
-        if side not in self.processes:
-            os.environ.update(dict.fromkeys(THREAD_SETTINGS, str(self.threads)))
-            context = multiprocessing.get_context("spawn")
-            self.processes[side] = ProcessPoolExecutor(1, context, let_parent_end_it)
-        return self.processes[side].submit(function, *arguments).result()
-
-    def race(self, sides, make, arguments, rounds, first_steps=1, tolerance=1e-4):
-        """Return seconds a step: an array, round by round, for each side."""
-        shown, steps = {}, {}
-        for side in sides:
-            shown[side], seconds = self(side, prepare, make, arguments[side], first_steps)
-            steps[side] = min(1000, math.ceil(TURN / seconds))
-            difference = np.abs(np.subtract(shown[side], shown[sides[0]])).max()
-            if not difference <= tolerance:
-                sys.exit(f"{side} and {sides[0]} do not compute the same: {make.__name__}"
-                         f"{arguments[side]} differ by {difference:.1e}")  # fmt: skip
-        times = {side: [] for side in sides}
-        for _ in range(rounds):
-            for side in random.sample(sides, len(sides)):
-                times[side].append(self(side, take_turn, steps[side]))
-                time.sleep(PAUSE)
-        return {side: np.array(each) for side, each in times.items()}
-
-    def stop(self):
-        for process in self.processes.values():
-            process.shutdown(cancel_futures=True)
-
-
-def let_parent_end_it():
-    """Ctrl-C reaches all processes of a terminal: one line from one of them is enough."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-# What is printed
+# Sections: each prints a table
 
 
 def installed(*sides):
-    return [side for side in sides if PACKAGES.get(side.split(",")[0], "numpy") in AVAILABLE]
+    return [side for side in sides if side not in NEEDS or NEEDS[side] in AVAILABLE]
 
 
-def table(title, sides, width=30):
-    """Print a heading; return tell(label, times), which prints a line and returns its ratios."""
-    widths = [max(len(side), 15) + 2 for side in sides]
-    print(f"\n{title}")
-    print(" " * width + "".join(side.rjust(each) for side, each in zip(sides, widths)), flush=True)
-
-    def tell(label, times):
-        cells, ratios = [], {}
-        for side, each in zip(sides, widths):
-            cell = "-"
-            if side in times:
-                ratios[side] = float(np.median(times[side] / times[SG]))
-                cell = f"{1e3 * np.median(times[side]):.2f}"
-                cell += f" ({ratios[side]:.2f})" if side != SG else "       "
-            cells.append(cell.rjust(each))
-        print(label.ljust(width) + "".join(cells), flush=True)
-        del ratios[SG]
-        return ratios
-
-    return tell
+def row(*cells):
+    """Print a line of a table in Markdown."""
+    cells = [f"{cells[0]:38}", *(f"{each:>14}" for each in cells[1:])]
+    print(f"| {' | '.join(cells)} |", flush=True)
 
 
-def networks(contestants, options):
-    sides = installed(SG, EAGER, LAST, WINDOW, RESHAPE)
-    tell = table("Networks: milliseconds a training step, and ratio", sides)
+def heading(title, *cells):
+    print(f"\n{title}\n")
+    row(*cells)
+    row("---", *["---:"] * (len(cells) - 1))
+
+
+def ratios(times):
+    return {side: float(np.median(each / times[SG])) for side, each in times.items() if side != SG}
+
+
+def table(title, sides, races):
+    """Print a line for each race, which is (label, times); return the ratios of each."""
+    heading(title, "", f"{SG}, ms", *sides[1:])
     found = {}
-    for model in ("flat", "cnn", "lenet"):
-        for batch in options.batches:
-            # flat has no images: no channels to be last, nothing to pool
-            those = [side for side in sides if model != "flat" or side not in (LAST, WINDOW)]
-            arguments = {side: (side, model, batch) for side in those}
-            times = contestants.race(those, network_of, arguments, options.rounds, 20)
-            label = f"{model}, batch {batch}"
-            found[label] = tell(label, times)
+    for label, times in races:
+        found[label] = ratios(times)
+        cells = [f"{found[label][side]:.2f}" if side in times else "-" for side in sides[1:]]
+        row(label, f"{1e3 * np.median(times[SG]):.2f}", *cells)
     return found
 
 
-def layers(contestants, options):
-    sides = installed(SG, EAGER, LAST, IM2COL)
-    tell = table("Layers: milliseconds forward and backward, and ratio", sides)
-    found = {}
-    for shape, n_f, size, stride in [*CONVOLUTIONS, *((x, None, f, s) for x, f, s in POOLINGS)]:
-        those = [side for side in sides if n_f or side != IM2COL]
-        arguments = {side: (side, shape, n_f, size, stride) for side in those}
-        rounds = max(3, options.rounds // 2)
-        times = contestants.race(those, layer_of, arguments, rounds)
-        kind = f"{n_f} {size}x{size}" if n_f else f"max {size}x{size}"
-        label = f"{', '.join(map(str, shape))}: {kind}" + (f" / {stride}" if stride > 1 else "")
-        found[label] = tell(label, times)
-    return found
+def count(number, unit):
+    return f"{number} {unit}{'s' * (number != 1)}"
 
 
-def naive(contestants, options):
-    tell = table("Naive (in mini-batches of 2) against stride groups: milliseconds a training sample, "
-                 "and ratio", [SG, NAIVE])  # fmt: skip
-    sides, found = [SG, NAIVE], {}
-    rounds = 2 if options.quick else 5
-    contestants.race(sides, sample_of, {side: (side, 2) for side in sides}, 0, 2)  # the same losses?
-    for batch in options.batches:
-        samples = {SG: batch, NAIVE: 2}
-        arguments = {side: (side, samples[side]) for side in sides}
-        times = contestants.race(sides, sample_of, arguments, rounds, tolerance=math.inf)
-        times = {side: each / samples[side] for side, each in times.items()}
-        label = f"cnn sample, batch {batch}"
-        found[label] = tell(label, times)
-    return found
+def networks(options):
+    """A training step of each network, on 32 and on 64 images."""
+    sides = installed(SG, EAGER, LAST, JAX)
+
+    def races():
+        for threads, model, batch in itertools.product(options.threads, MODELS, options.batches):
+            those = [side for side in sides if side != LAST or model != "flat"]  # it has no images
+            arguments = dict.fromkeys(those, (model, batch))
+            times = race(network, arguments, threads, options.rounds, first_steps=20)
+            yield f"`{model}`, {batch} images, {count(threads, 'thread')}", times
+
+    return table("A training step: milliseconds, and the others' time by that", sides, races())
 
 
-def growth(contestants, options):
-    print("\nGrowth of a cnn step, from batch 16, images of 28 x 28 and 32 filters:")
-    print("work, time and memory by those of the first line of each block")
-    print(f"{'':30}{'ms':>10}{'peak MB':>10}{'work':>10}{'time':>10}{'memory':>10}")
-    sizes = {"batch": (16, 32, 64, 128, 256, 512), "image": (28, 56, 112, 224), "filters": (8, 32, 128)}
-    for name, values in sizes.items():
-        first = None
-        for value in values[:: 2 if options.quick else 1]:
-            setting = {"batch": 16, "image": 28, "filters": 32, name: value}
-            ms, megabytes = contestants(SG, grown, *setting.values())
-            row = np.array([work("cnn", *setting.values()), ms, megabytes])
-            first = row if first is None else first
-            more = "".join(f"{each:9.1f}x" for each in row / first)
-            print(f"{name + ' ' + str(value):30}{ms:10.2f}{megabytes:10.1f}{more}", flush=True)
+def layers(options):
+    """Layers, forward and backward, also against im2col."""
+    sides = installed(SG, EAGER, LAST, INDICES, INDEX, SLICES)
+
+    def races():
+        for threads, problem in itertools.product(options.threads, LAYERS):
+            those = [side for side in sides if problem[1] or side in (SG, EAGER, LAST)]
+            times = race(layer, dict.fromkeys(those, problem), threads, options.rounds)
+            yield f"{name_of(*problem)}, {count(threads, 'thread')}", times
+
+    title = "A layer, forward and backward: milliseconds, and the others' time by that"
+    table(title, sides, races())
 
 
-def work(model, batch, size=28, n_f=32):
-    """GFLOP of a training step: a product forward, and two backward, but one in the first layer."""
-    layers = mnist.models(cnn_sg, 10)[model]
-    if model == "cnn":
-        layers[0] = cnn_sg.ConvLayer_ReLU(n_f, 3)
-    cnn_sg.Network(layers, seed=1).predict(np.zeros((1, size, size, 1), np.float32))
-    total, products = 0, 2
-    for layer in layers:
-        if layer.weights:
-            n = layer.W.size if layer.W.ndim == 2 else layer.W.size * math.prod(layer.output_shape[1:3])
-            total, products = total + products * 2 * batch * n, 3
-    return total / 1e9
+def name_of(shape, n_f, size, s):
+    """A layer in words: 32 3x3 / 2 are 32 filters of 3 x 3 pixels with stride 2."""
+    kind = f"{n_f or 'max'} {size}x{size}{f' / {s}' * (s > 1)}"
+    return f"{' x '.join(map(str, shape))}: {kind}"
 
 
-def limit(contestants, options):
-    peak = contestants(SG, matmul_peak)
-    print(f"\nThe machine's limit: a product of 2048 x 2048 matrices runs at {peak:.0f} GFLOP/s")
-    print(f"{'':30}{'GFLOP':>10}{'ms':>10}{'GFLOP/s':>10}{'of limit':>10}")
-    for model in ("flat", "cnn", "lenet"):
-        for batch in options.batches:
-            arguments = {SG: (SG, model, batch)}
-            seconds = np.median(contestants.race([SG], network_of, arguments, 5)[SG])
-            gflop = work(model, batch)
-            speed = gflop / seconds
-            print(f"{f'{model}, batch {batch}':30}{gflop:10.4f}{1e3 * seconds:10.2f}{speed:10.1f}"
-                  f"{speed / peak:10.0%}", flush=True)  # fmt: skip
+def naive(options):
+    """cnn_naive.py against cnn_sg.py: the network cnn, one image at a time and 32."""
+    race(small_network, {SG: (2,), NAIVE: (2,)}, 1, 0, first_steps=2)  # the same losses
+    times = race(small_network, {SG: (32,), NAIVE: (1,)}, 1, 3, first_steps=0)
+    ours, loops = 1e3 * np.median(times[SG]) / 32, 1e3 * np.median(times[NAIVE])
+    ratio = np.median(times[NAIVE] / (times[SG] / 32))
+    heading("A training step of `cnn`, one thread: milliseconds an image", "", SG, NAIVE, "ratio")
+    row("`cnn`", f"{ours:.3f}", f"{loops:.0f}", f"{ratio:,.0f}")
 
 
-def training(contestants, options):
-    """Whole processes of `mnist.py cnn` and of the same in PyTorch, in turns."""
+def shares(options):
+    """Where the time of cnn_sg.py goes, with one thread."""
+    set_threads(1)
+    with process() as other:
+        peak = other.submit(peak_flops).result()
+        print(f"\nOne thread multiplies matrices of 2048 x 2048 at {peak / 1e9:.0f} GFLOP/s, here "
+              "called peak.\nPython: a step of one image with one filter and one neuron a layer. "
+              "Memory: the rest.")  # fmt: skip
+        heading("Where the time goes", "", "ms", "products", "at of peak", "memory", "Python")
+        problems = [(model, batch) for model in MODELS for batch in options.batches]
+        for problem in [*problems, *LAYERS]:
+            seconds, products, flop, python = other.submit(measure_shares, problem).result()
+            label = name_of(*problem) if len(problem) == 4 else f"`{problem[0]}`, {problem[1]} images"
+            speed = f"{flop / products / peak:.0%}" if products else "-"
+            rest = seconds - products - python
+            row(label, f"{1e3 * seconds:.2f}", f"{products / seconds:.0%}", speed,
+                f"{rest / seconds:.0%}", f"{python / seconds:.0%}")  # fmt: skip
+
+
+def peak_flops(size=2048):
+    A, times = np.ones((size, size), np.float32), []
+    for _ in range(5):
+        start = time.perf_counter()
+        A @ A
+        times.append(time.perf_counter() - start)
+    return 2 * size**3 / float(np.median(times))
+
+
+def measure_shares(problem):
+    """Return seconds of a step, those in matrix products, their operations, those of Python."""
+    cnn = with_timed_products()
+    make = layer_for_shares if len(problem) == 4 else network_for_shares
+    small, whole = make(cnn, True, *problem), make(cnn, False, *problem)
+    python = min(average(small, cnn)[0] for _ in range(5))
+    return *average(whole, cnn), python
+
+
+def average(steps, cnn):
+    """Seconds, seconds of products and operations of products: means of steps in half a second."""
+    next(steps)
+    next(steps)
+    cnn.spent[:] = 0
+    start, number = time.perf_counter(), 0
+    while number < 3 or time.perf_counter() - start < 0.5:
+        next(steps)
+        number += 1
+    return np.array([time.perf_counter() - start, *cnn.spent]) / number
+
+
+def network_for_shares(cnn, small, model, batch):
+    X, Y = mini_batches(batch)
+    net = cnn.Network(mnist.models(cnn, 10)[model], seed=1)
+    if small:
+        X, Y = X[:, :1], Y[:, :1, :1]
+        for each in net.layers:
+            each.n_f = each.num_neurons = 1
+    return our_network(net, X, Y)
+
+
+def layer_for_shares(cnn, small, shape, n_f, size, s):
+    shape, n_f = ((1, *shape[1:3], 1), n_f and 1) if small else (shape, n_f)
+    rng = np.random.default_rng(1)
+    oh, ow = ((length - size) // s + 1 for length in shape[1:3])
+    X = rng.standard_normal(shape, np.float32)
+    d = rng.standard_normal((shape[0], oh, ow, n_f or shape[3]), np.float32)
+    return our_layer(cnn, X, d, n_f, size, s)
+
+
+def with_timed_products():
+    """A copy of cnn_sg that adds up in `spent` the seconds and operations of matrix products."""
+
+    class ToCall(ast.NodeTransformer):
+        def visit_BinOp(self, node):
+            self.generic_visit(node)
+            if isinstance(node.op, ast.MatMult):
+                return ast.Call(ast.Name("product", ast.Load()), [node.left, node.right], [])
+            return node
+
+        def visit_Attribute(self, node):
+            self.generic_visit(node)
+            return ast.Name("product", ast.Load()) if node.attr == "matmul" else node
+
+    def product(A, B, **keywords):
+        start = time.perf_counter()
+        result = np.matmul(A, B, **keywords)
+        cnn.spent += time.perf_counter() - start, 2 * A.size * B.shape[-1]
+        return result
+
+    cnn = types.ModuleType("cnn_sg_timed")
+    cnn.spent, cnn.product = np.zeros(2), product
+    path = Path(cnn_sg.__file__)
+    tree = ast.fix_missing_locations(ToCall().visit(ast.parse(path.read_text(encoding="utf-8"))))
+    exec(compile(tree, path, "exec"), cnn.__dict__)  # noqa: S102 - our own module
+    return cnn
+
+
+def runs(options):
+    """Whole runs of mnist.py, and of the same training in PyTorch, each as it is by default."""
+    if not installed(LAST):
+        return print("\nWhole runs need PyTorch: pip install torch")
+    set_threads(None)
     mnist.load_mnist(options.data)  # so that no download is timed
-    print("\npython3 mnist.py cnn and the same in PyTorch, from start (and import) to last line")
-    environment = {**os.environ, **dict.fromkeys(THREAD_SETTINGS, str(contestants.threads))}
-    commands = {SG: [str(HERE.parent / "mnist.py"), "cnn"], LAST: [__file__, "training-in-pytorch"]}
-    commands = {side: commands[side] for side in installed(*commands)}
-    times = {side: [] for side in commands}
-    for turn in range(options.trainings):
-        for side in list(commands)[:: 1 if turn % 2 == 0 else -1]:
-            start = time.perf_counter()
-            command = [sys.executable, *commands[side], "--seed", str(turn + 1)]
-            command += ["--data", str(options.data)]
-            ended = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-            times[side].append(time.perf_counter() - start)
-            print(f"  {side}: {times[side][-1]:.1f} s. {ended.stdout.splitlines()[-1]}", flush=True)
-    if LAST in times:
-        ratios = np.divide(times[LAST], times[SG])
-        print(f"median ratio {np.median(ratios):.2f}, of {', '.join(f'{each:.2f}' for each in ratios)}")
+    found, rows = {}, []
+    for model in MODELS:
+        times = {SG: [], LAST: []}
+        for seed in range(1, options.runs + 1):
+            ours = [str(HERE.parent / "mnist.py"), model, "--seed", str(seed)]
+            call = f"import benchmark as b; b.train_in_pytorch({model!r}, {seed}, {str(options.data)!r})"
+            commands = {SG: [*ours, "--data", str(options.data)], LAST: ["-c", call]}
+            for side in random.sample(list(commands), 2):
+                start = time.perf_counter()
+                ended = subprocess.run([sys.executable, *commands[side]], cwd=HERE, check=True,
+                                       stdout=subprocess.PIPE, text=True)  # fmt: skip
+                times[side].append(time.perf_counter() - start)
+                last = ended.stdout.splitlines()[-1]
+                print(f"{model}, {side}: {times[side][-1]:.1f} s. {last}", flush=True)
+        all_ratios = np.divide(times[LAST], times[SG])
+        found[model] = float(np.median(all_ratios))
+        rows.append([f"`{model}`", *(f"{np.median(each):.1f}" for each in times.values()),
+                     f"{found[model]:.2f}", f"{all_ratios.min():.2f} - {all_ratios.max():.2f}"])  # fmt: skip
+    heading(f"A whole run, from the start to the last line: seconds, medians of {options.runs}",
+            "", "mnist.py", EAGER, "ratio", "range")  # fmt: skip
+    for each in rows:
+        row(*each)
+    return found
 
 
-def train_in_pytorch(options):
-    """What mnist.py does, with its defaults for cnn, in PyTorch."""
+def train_in_pytorch(model, seed, folder):
+    """What mnist.py does by default, in PyTorch with channels_last, on all cores."""
     import torch
 
-    torch.manual_seed(options.seed)
-    defaults = mnist.DEFAULTS["cnn"]
-    (x, y), (xt, yt) = mnist.load_mnist(options.data)
-    net = cnn_sg.Network(mnist.models(cnn_sg, 10)["cnn"], options.seed)
-    net.predict(mnist.scale(x[:1]))
-    model = pytorch_model(net, channels_last=True)
+    torch.manual_seed(seed)
+    defaults = mnist.DEFAULTS[model]
+    train_set, test_set = mnist.load_mnist(folder)
+    net = cnn_sg.Network(mnist.models(cnn_sg, 10)[model], seed)
+    net.predict(mnist.scale(train_set[0][:1]))
+    module = pytorch_model(net).to(memory_format=torch.channels_last)
 
     def tensors(images, labels):
         images = torch.from_numpy(images.transpose(0, 3, 1, 2).copy()).float() / 255
-        return images.contiguous(memory_format=torch.channels_last), torch.from_numpy(labels.astype(np.int64))
+        labels = torch.from_numpy(labels.astype(np.int64))
+        return images.contiguous(memory_format=torch.channels_last), labels
 
-    (x, y), (xt, yt) = tensors(x, y), tensors(xt, yt)
+    (x, y), (xt, yt) = tensors(*train_set), tensors(*test_set)
     loss_of = torch.nn.CrossEntropyLoss()
-    optimizer = torch.optim.SGD(model.parameters(), defaults["learning_rate"])
+    optimizer = torch.optim.SGD(module.parameters(), defaults["learning_rate"])
     schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, defaults["decay"])
-    for epoch in range(defaults["epochs"]):
+    for _ in range(defaults["epochs"]):
         for batch in torch.randperm(len(x)).split(32):
             optimizer.zero_grad()
-            loss = loss_of(model(x[batch]), y[batch])
+            loss = loss_of(module(x[batch]), y[batch])
             loss.backward()
             optimizer.step()
-            loss.item()  # mnist.py too looks at each loss
+            loss.item()  # mnist.py looks at each loss, too
         schedule.step()
-        with torch.no_grad():
-            outputs = torch.cat([model(piece) for piece in xt.split(1000)])
-        cce, ce = loss_of(outputs, yt).item(), (outputs.argmax(1) != yt).float().mean().item()
-        print(f"epoch {epoch + 1}: CCE: {cce:.4f} CE: {ce:.4f}")
+        with torch.no_grad():  # mnist.py tests after each epoch, too
+            outputs = torch.cat([module(piece) for piece in xt.split(1000)])
+    error = (outputs.argmax(1) != yt).float().mean().item()
+    print(f"Test set: loss {loss_of(outputs, yt).item():.4f}, error {error:.2%}")
 
 
-def draw(found, path):
-    """Bars of all ratios on a logarithmic scale; a panel for each number of threads."""
-    import matplotlib
+# The picture
 
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
 
-    styles = {EAGER: ("#d55e00", ""), LAST: ("#e69f00", "///"), WINDOW: ("#0072b2", ""),
-              RESHAPE: ("#56b4e9", "..."), IM2COL: ("#444444", ""), NAIVE: ("#aaaaaa", "xx")}  # fmt: skip
-    panels = {name: {(label, side): ratio for section in sections.values()
-                     for label, ratios in section.items() for side, ratio in ratios.items()}
-              for name, sections in found.items()}  # fmt: skip
-    places, y = {}, 0.0  # of the bars, from the top
-    for bar in max(panels.values(), key=len):
-        y += 1 if places and bar[0] == next(reversed(places))[0] else 1.7
-        places[bar] = y
-    labels = dict.fromkeys(label for label, _ in places)
-    middles = [np.mean([place for bar, place in places.items() if bar[0] == each]) for each in labels]
-    figure, axes = plt.subplots(1, len(panels), figsize=(10, 1.6 + 0.24 * y), sharey=True,
-                                squeeze=False, layout="constrained")  # fmt: skip
-    for axis, (name, ratios) in zip(axes[0], panels.items()):
-        for (label, side), ratio in ratios.items():
-            colour, hatch = styles[side]
-            place = places[label, side]
-            axis.barh(place, ratio - 1, 0.9, left=1, color=colour, hatch=hatch, ec="white", lw=0)
-            text = f"{ratio:.2f}" if ratio < 100 else f"{ratio:,.0f}"
-            right = ratio >= 1
-            axis.annotate(text, (ratio, place), (4 if right else -4, 0), textcoords="offset points",
-                          ha="left" if right else "right", va="center", fontsize=9)  # fmt: skip
-        axis.axvline(1, color="black", linewidth=1)
-        axis.set(xscale="log", title=name, ylim=(y + 1.2, 0.5))
-        axis.set_xlim(axis.get_xlim()[0] / 2.5, axis.get_xlim()[1] * 4)
-        axis.spines[["top", "right"]].set_visible(False)
-    axes[0, 0].set_yticks(middles, labels, fontsize=11)
-    figure.supxlabel("time of the other / time of cnn_sg: right of the line, cnn_sg is faster", fontsize=11)
-    sides = [side for side in styles if any(side == bar[1] for bar in places)]
-    handles = [plt.Rectangle((0, 0), 1, 1, fc=styles[each][0], hatch=styles[each][1], ec="white", lw=0)
-               for each in sides]  # fmt: skip
-    figure.legend(handles, sides, loc="outside upper center", ncols=3, fontsize=11)
-    figure.savefig(path, dpi=110, bbox_inches="tight")
+def draw(steps, whole, path):
+    """Bars of PyTorch's time by ours: for each network, a step with each number of threads, a run."""
+    from matplotlib.figure import Figure
+
+    bars = {}  # {kind: {model: ratio}}
+    for label, found in steps.items():
+        model, images, threads = label.replace("`", "").split(", ")
+        if images == "32 images":  # of PyTorch's formats, the faster
+            ratio = min(found[side] for side in found if side != JAX)
+            bars.setdefault(f"a training step, {threads} for both", {})[model] = ratio
+    if whole:
+        bars["a whole run of mnist.py (1 thread), PyTorch with all cores"] = whole
+    figure = Figure(figsize=(8, 4.6), layout="constrained")
+    axes = figure.subplots()
+    width = 0.8 / len(bars)
+    for k, (kind, found) in enumerate(bars.items()):
+        places = [MODELS.index(model) + (k - (len(bars) - 1) / 2) * width for model in found]
+        drawn = axes.bar(places, found.values(), 0.92 * width, label=kind, color=COLOURS[k % 4])
+        axes.bar_label(drawn, [f"{ratio:.1f}" for ratio in found.values()], fontsize=13, padding=2)
+    axes.axhline(1, color="black", linewidth=1.2)
+    axes.annotate("as fast as PyTorch", (1, 1), (0, 3), ("axes fraction", "data"), "offset points",
+                  ha="right", fontsize=11)  # fmt: skip
+    axes.set_xticks(range(len(MODELS)), MODELS, fontsize=15)
+    axes.set_ylabel("PyTorch's time / ours", fontsize=13)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(fontsize=12, frameon=False, loc="upper right")
+    axes.margins(y=0.12)
+    figure.suptitle("How many times as fast as PyTorch? Above the line, NumPy is faster", fontsize=14)
+    figure.savefig(path, dpi=100, format="png")
     print(f"\nPicture: {path}")
 
 
-SECTIONS = {each.__name__: each for each in (networks, layers, naive, growth, limit, training)}
+# Command line
+
+
+SECTIONS = {each.__name__: each for each in (networks, layers, naive, shares, runs)}
+AVAILABLE = {name for name in NEEDS.values() if importlib.util.find_spec(name)}
+CORES = list(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count()))
+COLOURS = ("#0072b2", "#56b4e9", "#d55e00", "#999999")  # Okabe and Ito: also for the colour-blind
 
 
 def describe_machine():
-    """What a reader has to know to compare: versions, cores, libraries that are missing."""
-    versions = [f"Python {platform.python_version()}", f"NumPy {np.__version__}"]
+    """What a reader has to know to compare."""
     try:
         blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+        blas = f" ({blas['name']} {blas['version']})"
     except (TypeError, KeyError):  # before NumPy 1.26
-        blas = {}
-    versions.append(f"BLAS {blas.get('name', 'unknown')} {blas.get('version', '')}".strip())
-    for name, package in PACKAGES.items():
-        if package in AVAILABLE:
-            versions.append(f"{name} {importlib.metadata.version(package)}")
-    print(f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores; {', '.join(versions)}")
-    for name, package in PACKAGES.items():
-        if importlib.util.find_spec(package) is None:
-            print(f"Without {name}, which is not installed (pip install {package}).")
-        elif package not in AVAILABLE:
-            print(f"Without {name}: left out.")
-    print("Milliseconds are medians. A ratio (in brackets) is the median, over the rounds, of a time by")
-    print("that of cnn_sg in the same round: above 1, cnn_sg is faster.")
+        blas = ""
+    others = [f"{name} {importlib.metadata.version(name)}" for name in sorted(AVAILABLE)]
+    left_out = [f"no {name}" for name in sorted(set(NEEDS.values()) - AVAILABLE)]
+    versions = [f"Python {platform.python_version()}", f"NumPy {np.__version__}{blas}"]
+    machine = f"{platform.system()} {platform.machine()}, {count(len(CORES), 'core')}"
+    print(", ".join([machine, *versions, *others, *left_out]))
+    print("Ratios are medians of the other's time by that of cnn_sg: above 1, cnn_sg is faster.")
 
 
 def main():
-    can_hold = hasattr(os, "sched_setaffinity")
-    all_cores = sorted(os.sched_getaffinity(0)) if can_hold else range(os.cpu_count())
-    count = mnist.at_least(1, int)
+    number = mnist.at_least(1, int)
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    names = "; ".join(f"{name}: {each.__doc__}" for name, each in SECTIONS.items())
     parser.add_argument("sections", nargs="*", metavar="SECTION",
-                        help=f"of {', '.join(SECTIONS)}; default: all but training, which takes long")
+                        help=f"{names} Default: all but runs, which take long")  # fmt: skip
     parser.add_argument("--quick", action="store_true", help="a minute, without PyTorch and JAX")
-    parser.add_argument("--threads", type=count, action="append", metavar="N",
-                        help="number of threads of all sides; may be given again; default: all cores, then 1")
-    parser.add_argument("--rounds", type=count, metavar="N", help="of each race; default: 15, quick: 3")
-    parser.add_argument("--trainings", type=count, metavar="N", default=3,
-                        help="rounds of the section training; default: 3")
-    parser.add_argument("--data", metavar="DIR", type=Path, default=HERE.parent,
-                        help="where the files of MNIST are, for training")
-    parser.add_argument("--seed", type=int, default=1, help=argparse.SUPPRESS)
-    parser.add_argument("--plot", metavar="FILE", type=mnist.writable, help="draw the ratios (needs matplotlib)")
+    parser.add_argument("--threads", type=number, action="append", metavar="N",
+                        help="number of threads of all sides in networks and layers; may be given "
+                        "again (default: 1, then all cores)")  # fmt: skip
+    parser.add_argument("--rounds", type=number, metavar="N", help="of a race (default: 15)")
+    parser.add_argument("--runs", type=number, default=5, metavar="N", help="of each network "
+                        "by each side (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--data", type=Path, default=HERE.parent, metavar="DIR",
+                        help="where runs find the files of MNIST (default: beside mnist.py)")  # fmt: skip
+    parser.add_argument("--plot", type=mnist.writable, metavar="FILE", help="draw PyTorch's times "
+                        "by ours in networks and runs; needs matplotlib")  # fmt: skip
     options = parser.parse_args()
-    if options.sections == ["training-in-pytorch"]:
-        return train_in_pytorch(options)
     unknown = set(options.sections) - set(SECTIONS)
     if unknown:
         parser.error(f"expected sections of {', '.join(SECTIONS)}, got {', '.join(unknown)}")
@@ -627,39 +717,21 @@ def main():
         parser.error("--plot needs matplotlib: pip install matplotlib")
     options.rounds = options.rounds or (3 if options.quick else 15)
     options.batches = (32,) if options.quick else (32, 64)
+    options.threads = options.threads or ([1] if options.quick else sorted({1, len(CORES)}))
     if options.quick:
-        AVAILABLE.intersection_update({"numpy"})
-    if not can_hold and options.threads != [len(all_cores)]:
-        AVAILABLE.discard("jax")  # it takes all cores that it is not kept from
+        AVAILABLE.clear()
     describe_machine()
-    found = {}
     try:
-        for threads in options.threads or sorted({len(all_cores), 1}, reverse=True):
-            if can_hold:
-                os.sched_setaffinity(0, all_cores[:threads])
-            measure(threads, options, found)
+        sections = options.sections or list(SECTIONS)[:-1]
+        found = {name: SECTIONS[name](options) for name in sections}
     except KeyboardInterrupt:
-        print("\ninterrupted")
+        sys.exit("interrupted")
     except (OSError, ValueError) as problem:
         sys.exit(f"{problem}")
-    if options.plot and found:
-        draw(found, options.plot)
+    if options.plot and "networks" in found and EAGER in installed(EAGER):
+        draw(found["networks"], found.get("runs"), options.plot)
     elif options.plot:
-        print("Nothing to draw: there was nobody to compare with.")
-
-
-def measure(threads, options, found):
-    """Run all sections with so many threads, and add their ratios to what was found."""
-    name = f"{threads} thread{'s' * (threads > 1)}"
-    print(f"\n=== {name} ===", flush=True)
-    contestants = Contestants(threads)
-    try:
-        for section in options.sections or list(SECTIONS)[:-1]:
-            result = SECTIONS[section](contestants, options)
-            if any((result or {}).values()):  # there is somebody to compare with
-                found.setdefault(name, {})[section] = result
-    finally:
-        contestants.stop()
+        print("Nothing to draw: that needs PyTorch, and networks among the sections.")
 
 
 if __name__ == "__main__":
