@@ -6,15 +6,13 @@ so that a whole group is copied, or added back, at once; the rest is one matrix 
 
 Tensors are (n_m, height, width, channels). n_m samples; ih, iw input height and width with
 padding; oh, ow the output's; n_c input channels; n_f filters; fh, fw filter height and width;
-s stride; p padding; A output and A_prev input of a layer; W weights, b biases; dA the derivative
-of the loss with respect to A; cce categorical cross-entropy; ce classification error.
+s stride; p padding; A output and A_prev input of a layer; W weights, b biases; dA, dW ... the
+derivative of the loss with respect to A, W ... Whatever does not fit raises ValueError.
 """
 
 import math
 import os
-import zipfile
-import zlib
-from itertools import dropwhile
+import tempfile
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -31,57 +29,71 @@ def stride_groups(A, fh, fw, s):
     windows, a view of A of shape (n_m, windows down, windows across, fh, fw, n_c).
     """
     windows = sliding_window_view(A, (fh, fw), axis=(1, 2), writeable=True)[:, ::s, ::s]
-    windows = windows.transpose(0, 1, 2, 4, 5, 3)  # (n_m, oh, ow, fh, fw, n_c)
+    windows = np.moveaxis(windows, 3, 5)  # (n_m, oh, ow, n_c, fh, fw) -> (..., fh, fw, n_c)
     oh, ow = windows.shape[1:3]
     gh, gw = math.ceil(fh / s), math.ceil(fw / s)
-    for t in range(min(gh, oh)):
+    for t in range(min(gh, oh)):  # a small image may have fewer windows than groups
         for u in range(min(gw, ow)):
-            outputs = np.s_[:, t::gh, u::gw]
+            outputs = (slice(None), slice(t, None, gh), slice(u, None, gw))  # [:, t::gh, u::gw]
             yield outputs, windows[outputs]
-
-
-def pixels_first(layer, name, A):
-    """Return A (n_m, h, w, n_c), or a copy in scratch, that lies in memory as (h, w, n_m, n_c).
-
-    There, neighbouring pixels are n_m n_c numbers each: NumPy is several times as fast on such
-    long runs as on the n_c numbers of a pixel of a single sample.
-    """
-    in_memory = A.transpose(1, 2, 0, 3)
-    if not in_memory.flags.c_contiguous:
-        in_memory = scratch(layer, name, in_memory.shape)
-        in_memory[...] = A.transpose(1, 2, 0, 3)
-    return in_memory.transpose(2, 0, 1, 3)
-
-
-def scratch(layer, name, shape, order="C"):
-    """Return an array for the layer's own use: the one of last time, with what is left in it.
-
-    To get new memory for large arrays in every step takes longer than to compute what is in them.
-    """
-    kept = vars(layer).setdefault("kept", {})
-    array = kept.get(name, np.empty(0))
-    same = (array.shape, array.dtype) == (shape, layer.dtype) and array.flags[f"{order}_CONTIGUOUS"]
-    kept[name] = array if same else np.empty(shape, layer.dtype, order)
-    return kept[name]
 
 
 class Layer:
     """What layers share. One of your own derives from it and needs two methods:
 
-    forward_propagate(input) returns the output; backpropagate(d, learning_rate) takes d, the
-    derivative of the loss with respect to that output, improves the weights, returns dA_prev.
-    All raise ValueError, in one line, when they are handed what does not fit the layer.
+    forward_propagate(input) returns the output. gradients(d) takes d, the derivative of the loss
+    with respect to that output, and returns the one with respect to the input. If it learns,
+    `weights` names its arrays, and gradients(d) keeps dW for W. A last layer also has loss(Y).
     """
 
     arguments = ()  # of the constructor
-    weights = ()  # names of the arrays that learn; the first input tells their shapes
-    W = b = output_shape = None
-    is_ReLU = False  # what the size of the first weights depends on
+    weights = ()  # names of the arrays that learn
+    W = b = dW = db = A = None  # the first input tells their shapes
+    biases_in_W = np.s_[:0]  # their index: none, as they are in b
+    initialization = "Glorot"
     rng = np.random.default_rng()  # draws the first weights; a Network brings its own
-    weight_decay, needs_dA_prev = 0.0, True  # Network.train sets them for one step
+
+    def g(self, Z):
+        return Z  # no activation
+
+    def times_g_prime(self, dA):
+        return dA  # the chain rule, dZ = dA g'(Z), with g' = 1
+
+    def weight_gradients(self, d):
+        """Keep dW (and db). Where nobody needs dA_prev, a layer can save itself the work."""
+        self.gradients(d)
+
+    def step(self, learning_rate, weight_decay=0.0):
+        """W -= learning_rate (dW + weight_decay W); the same for b, but biases do not decay."""
+        for name in self.weights:
+            W, dW = getattr(self, name), getattr(self, f"d{name}")
+            _check(self, dW is not None, "gradients before step", "none yet")
+            if weight_decay and name == "W":
+                decay = float(weight_decay) * W
+                decay[self.biases_in_W] = 0
+                dW = dW + decay
+            W -= float(learning_rate) * dW
+
+    def backpropagate(self, d, learning_rate):
+        """Both in a row: gradients(d), then step(learning_rate)."""
+        dA_prev = self.gradients(d)
+        self.step(learning_rate)
+        return dA_prev
 
     def __repr__(self):
         return f"{type(self).__name__}({', '.join(str(each) for each in self.arguments)})"
+
+
+class ReLU:
+    """Rectified linear unit, g(Z) = max(0, Z). g' is 1 where Z > 0, elsewhere 0."""
+
+    initialization = "He"
+
+    def g(self, Z):
+        return np.maximum(np.zeros(Z.shape[-1], Z.dtype), Z, out=Z)  # faster than with a single 0
+
+    def times_g_prime(self, dA):
+        return dA * (self.A > 0)
 
 
 class ConvLayer(Layer):
@@ -90,16 +102,16 @@ class ConvLayer(Layer):
     Z[m, i, j, f] = b[f] + sum over k, l, c of A_prev[m, s i + k, s j + l, c] W[k, l, c, f]
 
     A_prev is the input with p zeros on each side. W is (fh, fw, n_c, n_f), b (1, 1, 1, n_f).
-    filter_width is an int or a pair (height, width). Subclasses say what g and g' are, A = g(Z).
+    filter_width is an int or a pair (height, width).
     """
 
     weights = ("W", "b")
 
     def __init__(self, num_filters, filter_width, stride=1, padding=0):
-        _check_sizes(self, num_filters=num_filters, filter_width=filter_width, stride=stride)
-        _check_sizes(self, least=0, padding=padding)
-        self.fh, self.fw = np.broadcast_to(filter_width, 2).tolist()
-        self.n_f, self.s, self.p = num_filters, stride, padding
+        self.n_f = _integer(self, "num_filters", num_filters)
+        self.fh, self.fw = _height_and_width(self, filter_width)
+        self.s = _integer(self, "stride", stride)
+        self.p = _integer(self, "padding", padding, least=0)
         self.arguments = (self.n_f, (self.fh, self.fw), self.s, self.p)
 
     def forward_propagate(self, input):
@@ -108,142 +120,107 @@ class ConvLayer(Layer):
         n_m, ih, iw, n_c = A_prev.shape
         fh, fw, s, n_f = self.fh, self.fw, self.s, self.n_f
         oh, ow = (ih - fh) // s + 1, (iw - fw) // s + 1
-        if self.W is None:
-            W = _first_weights(self, (fh, fw, n_c, n_f), fh * fw * n_c, fh * fw * n_f)
-            self.W, self.b = W, np.zeros((1, 1, 1, n_f), W.dtype)
-        self.A_prev_shape, self.output_shape = A_prev.shape, (n_m, oh, ow, n_f)
-        # Copying is the faster, the longer the runs of numbers that stay neighbours in memory: n_m
-        # numbers if neighbours are the samples (order F), fw n_c if they are the pixels (order C).
+        shapes = {"W": (fh, fw, n_c, n_f), "b": (1, 1, 1, n_f)}
+        _new_weights(self, A_prev, fh * fw * n_c, fh * fw * n_f, **shapes)
+        # In memory, neighbours are the samples (F) or the pixels (C): the longer run copies faster.
         self.order = "F" if n_m > fw * n_c else "C"
-        # Each row of the matrix is a window and a 1, each column of [W, b] a filter and its bias.
-        self.matrix = scratch(self, "matrix", (oh * ow * n_m, fh * fw * n_c + 1), self.order)
+        # Each row of the matrix is a window and a 1, each column of Wb a filter and its bias.
+        self.matrix = np.empty((oh * ow * n_m, fh * fw * n_c + 1), A_prev.dtype, self.order)
         self.matrix[:, -1] = 1
-        windows = self.as_windows(self.matrix[:, :-1])
+        windows = _from_rows(self.matrix[:, :-1], (n_m, oh, ow, fh, fw, n_c))
         for outputs, group in stride_groups(np.asarray(A_prev, order=self.order), fh, fw, s):
             windows[outputs] = group
-        Wb = np.vstack([self.W.reshape(-1, n_f), self.b.reshape(1, n_f)], dtype=self.dtype)
-        Z = self.in_pieces(self.matrix) @ Wb
-        self.A = self.g(Z.reshape(oh, ow, n_m, n_f).transpose(2, 0, 1, 3))
+        Wb = np.vstack([self.W.reshape(-1, n_f), self.b.reshape(1, n_f)])
+        Z = _in_pieces(self, self.matrix, oh) @ Wb
+        self.A_prev_shape = A_prev.shape
+        self.A = self.g(_from_rows(Z, (n_m, oh, ow, n_f)))
         return self.A
 
-    def backpropagate(self, d, learning_rate):
-        """Z = matrix [W, b]: hence [dW, db] = matrix^T dZ, and for its windows dwindows = dZ W^T."""
-        dA = _check_gradient(self, d)
-        n_m, oh, ow, n_f = dA.shape
-        dZ = scratch(self, "dZ", (oh, ow, n_m, n_f))
-        np.multiply(dA, self.g_prime(), out=dZ.transpose(2, 0, 1, 3))
-        dZ, W = dZ.reshape(-1, n_f), self.W.reshape(-1, n_f)
-        dW = (self.in_pieces(self.matrix).transpose(0, 2, 1) @ self.in_pieces(dZ)).sum(axis=0)
-        self.dW, self.db = dW[:-1].reshape(self.W.shape), dW[-1].reshape(self.b.shape)
-        dA_prev = None
-        if self.needs_dA_prev:
-            dA_prev = np.zeros(self.A_prev_shape, self.dtype, self.order)
-            dmatrix = scratch(self, "dmatrix", (len(dZ), len(W)), self.order)
-            dwindows = self.as_windows(np.matmul(dZ, W.T, out=dmatrix))
-            for outputs, group in stride_groups(dA_prev, self.fh, self.fw, self.s):
-                group += dwindows[outputs]
-            ih, iw = self.A_prev_shape[1:3]
-            dA_prev = dA_prev[:, self.p : ih - self.p, self.p : iw - self.p]
-        self.W -= float(learning_rate) * (self.dW + self.weight_decay * self.W)
-        self.b -= float(learning_rate) * self.db
-        return dA_prev
+    def weight_gradients(self, d):
+        """Z = matrix Wb, hence dWb = matrix^T dZ."""
+        dZ = self.times_g_prime(_check_gradient(self, d))
+        oh = dZ.shape[1]
+        dZ = np.moveaxis(dZ, 0, 2).reshape(-1, self.n_f)  # rows in the order of the matrix's
+        pieces, dZ_pieces = _in_pieces(self, self.matrix, oh), _in_pieces(self, dZ, oh)
+        dWb = (pieces.transpose(0, 2, 1) @ dZ_pieces).sum(axis=0)
+        self.dW, self.db = dWb[:-1].reshape(self.W.shape), dWb[-1].reshape(self.b.shape)
+        return dZ
 
-    def as_windows(self, matrix):
-        """The same numbers, a window in each row, as (n_m, oh, ow, fh, fw, n_c)."""
-        n_m, oh, ow, _ = self.output_shape
-        return matrix.reshape(oh, ow, n_m, *self.W.shape[:3]).transpose(2, 0, 1, 3, 4, 5)
-
-    def in_pieces(self, matrix):
-        """The rows of the matrix in several matrices, one for each row of the output.
-
-        Where W is small, their products are faster than a single one: they stay in a core's cache.
-        """
-        n_m, oh, ow, n_f = self.output_shape
-        pieces = oh if self.W.size < 4096 and n_f <= ow * n_m else 1
-        return matrix.reshape(pieces, -1, matrix.shape[1])
-
-    def g(self, Z):
-        return Z
-
-    def g_prime(self):
-        return 1
+    def gradients(self, d):
+        """Z = windows W + b, hence dwindows = dZ W^T. Each pixel has the sum over its windows."""
+        dZ = self.weight_gradients(d)
+        fh, fw, n_c, n_f = self.W.shape
+        dwindows = np.matmul(dZ, self.W.reshape(-1, n_f).T, order=self.order)
+        dwindows = _from_rows(dwindows, (*self.A.shape[:3], fh, fw, n_c))
+        dA_prev = np.zeros(self.A_prev_shape, dZ.dtype, self.order)
+        for outputs, group in stride_groups(dA_prev, fh, fw, self.s):
+            group += dwindows[outputs]
+        ih, iw = dA_prev.shape[1:3]
+        return dA_prev[:, self.p : ih - self.p, self.p : iw - self.p]
 
 
-class ConvLayer_ReLU(ConvLayer):
-    """Convolution and rectified linear unit, g(Z) = max(0, Z). g' is 1 where Z > 0, elsewhere 0."""
-
-    is_ReLU = True
-
-    def g(self, Z):
-        zeros = np.zeros_like(Z[:, :1, :1])  # to compare with a single zero takes twice as long
-        return np.maximum(zeros, Z, out=Z)
-
-    def g_prime(self):
-        return self.A > 0
+class ConvLayer_ReLU(ReLU, ConvLayer):
+    """Convolution, then the rectified linear unit."""
 
 
 class PoolLayer(Layer):
     """Pooling reduces each window of each channel to one number; the subclasses say how."""
 
     def __init__(self, filter_width, stride=1):
-        _check_sizes(self, filter_width=filter_width, stride=stride)
-        self.fh, self.fw = np.broadcast_to(filter_width, 2).tolist()
-        self.s, self.arguments = stride, ((self.fh, self.fw), stride)
+        self.fh, self.fw = _height_and_width(self, filter_width)
+        self.s = _integer(self, "stride", stride)
+        self.arguments = ((self.fh, self.fw), self.s)
 
     def forward_propagate(self, input):
         """(n_m, ih, iw, n_c) -> (n_m, oh, ow, n_c), oh = (ih - fh) // s + 1."""
-        self.A_prev = pixels_first(self, "A_prev_copy", _check_images(self, input))
+        self.A_prev = _pixels_first(_check_images(self, input))
         n_m, ih, iw, n_c = self.A_prev.shape
         fh, fw, s = self.fh, self.fw, self.s
         oh, ow = (ih - fh) // s + 1, (iw - fw) // s + 1
-        self.output_shape = (n_m, oh, ow, n_c)
-        self.A = np.empty((oh, ow, n_m, n_c), self.dtype).transpose(2, 0, 1, 3)
+        self.A = np.moveaxis(np.empty((oh, ow, n_m, n_c), self.A_prev.dtype), 2, 0)
         for outputs, windows in stride_groups(self.A_prev, fh, fw, s):
-            self.A[outputs] = self.pool(windows)
+            self.pool(windows, out=self.A[outputs])
         return self.A
 
-    def backpropagate(self, d, learning_rate):
+    def gradients(self, d):
         """Each pixel of a window gets its share of the derivative by the window's output."""
-        dA = pixels_first(self, "dA_copy", _check_gradient(self, d))
+        dA = _pixels_first(_check_gradient(self, d))
         dA_prev = np.zeros_like(self.A_prev)
         groups = stride_groups(self.A_prev, self.fh, self.fw, self.s)
         dgroups = stride_groups(dA_prev, self.fh, self.fw, self.s)
         for (outputs, windows), (_, dwindows) in zip(groups, dgroups):
-            A_group = self.A[outputs][:, :, :, None, None]  # one A and one dA for a whole window
-            dA_group = dA[outputs][:, :, :, None, None]
-            shares = self.shares(windows, A_group)
-            if self.s >= max(self.fh, self.fw):  # it is the only group: there is nothing to add to
-                np.multiply(shares, dA_group, out=dwindows)
-            else:
-                dwindows += shares * dA_group
+            self.share(dA[outputs], self.A[outputs], windows, dwindows)
         return dA_prev
 
 
 class PoolLayer_Max(PoolLayer):
     """The largest pixel of each window. PoolLayer_Max(2, 2) halves height and width."""
 
-    def pool(self, windows):
-        return windows.max(axis=3).max(axis=3)  # twice as fast as both axes at once
+    def pool(self, windows, out):
+        windows.max(axis=(3, 4), out=out)
 
-    def shares(self, windows, A):
+    def share(self, dA, A, windows, dwindows):
         """All to the largest pixel; of several, to the first in row-major order."""
-        n = self.fh * self.fw
-        countdown = np.arange(n, 0, -1, dtype=np.min_scalar_type(n)).reshape(self.fh, self.fw, 1)
-        largest = windows == A
-        rank = largest * countdown  # 0 where not largest, and the earlier the higher
-        highest = rank.max(axis=3, keepdims=True).max(axis=4, keepdims=True)
-        return np.equal(rank, highest, out=largest)
+        left = np.ones_like(A, bool)  # the windows whose largest pixel is still to come
+        for k, l in np.ndindex(self.fh, self.fw):
+            smaller = windows[:, :, :, k, l] < A
+            dpixels = dA * (left & ~smaller)
+            left &= smaller
+            if self.s >= max(self.fh, self.fw):  # a single group: there is nothing to add to
+                dwindows[:, :, :, k, l] = dpixels
+            else:
+                dwindows[:, :, :, k, l] += dpixels
 
 
 class PoolLayer_Avg(PoolLayer):
     """The mean of each window."""
 
-    def pool(self, windows):
-        return windows.mean(axis=3).mean(axis=3)
+    def pool(self, windows, out):
+        windows.mean(axis=(3, 4), out=out)
 
-    def shares(self, windows, A):
+    def share(self, dA, A, windows, dwindows):
         """The same to every pixel."""
-        return 1 / (self.fh * self.fw)
+        dwindows += (dA / (self.fh * self.fw))[:, :, :, None, None]
 
 
 class FlatLayer(Layer):
@@ -252,73 +229,68 @@ class FlatLayer(Layer):
     def forward_propagate(self, input):
         """(n_m, ...) -> (n_m, n), row-major."""
         A_prev = _check_input(self, input, max(2, np.ndim(input)), "(n_m, ...)")
-        self.A_prev_shape, self.output_shape = A_prev.shape, (len(A_prev), A_prev[0].size)
-        return A_prev.reshape(self.output_shape)
+        self.A_prev_shape = A_prev.shape
+        self.A = A_prev.reshape(len(A_prev), -1)
+        return self.A
 
-    def backpropagate(self, d, learning_rate):
+    def gradients(self, d):
         """(n_m, n) -> (n_m, ...)."""
         return _check_gradient(self, d).reshape(self.A_prev_shape)
 
 
 class FCLayer(Layer):
-    """Fully connected layer, A = g(Z) with Z = W [A_prev, 1]; the subclasses say what g is.
+    """Fully connected layer, Z = [A_prev, 1] W^T, without activation: A = Z.
 
     W is (num_neurons, n_in + 1). Its last column, multiplied by the 1, holds the biases.
     """
 
     weights = ("W",)
+    biases_in_W = np.s_[:, -1]
 
     def __init__(self, num_neurons):
-        _check_sizes(self, num_neurons=num_neurons)
-        self.num_neurons, self.arguments = num_neurons, (num_neurons,)
+        self.num_neurons = _integer(self, "num_neurons", num_neurons)
+        self.arguments = (self.num_neurons,)
 
     def forward_propagate(self, input):
         """(n_m, n_in) -> (n_m, num_neurons)."""
         A_prev = _check_input(self, input, 2, "(n_m, n_in), as FlatLayer makes it")
         n_m, n_in = A_prev.shape
-        if self.W is None:
-            self.W = _first_weights(self, (self.num_neurons, n_in + 1), n_in, self.num_neurons)
-            self.W[:, -1] = 0
-        _check(self, n_in == self.W.shape[1] - 1, f"n_in = {self.W.shape[1] - 1} as before", n_in)
-        self.A_prev, self.output_shape = A_prev, (n_m, self.num_neurons)
-        # (W A^T)^T is A W^T, and faster: W, the larger of the two, stays as it is in memory.
-        self.A = self.g((self.W[:, :-1] @ A_prev.T).T + self.W[:, -1])
+        _new_weights(self, A_prev, n_in, self.num_neurons, W=(self.num_neurons, n_in + 1))
+        self.A_prev_1 = np.hstack([A_prev, np.ones((n_m, 1), A_prev.dtype)])
+        self.A = self.g((self.W @ self.A_prev_1.T).T)  # faster than A_prev_1 @ W.T
         return self.A
 
-    def backpropagate(self, d, learning_rate):
-        """(n_m, num_neurons) -> (n_m, n_in): dW = dZ^T [A_prev, 1], dA_prev = dZ W."""
+    def weight_gradients(self, d):
+        """dW = dZ^T [A_prev, 1]. Returns dZ."""
         dZ = self.times_g_prime(_check_gradient(self, d))
-        self.dW = np.empty_like(self.W)
-        np.matmul(dZ.T, self.A_prev, out=self.dW[:, :-1])
-        self.dW[:, -1] = dZ.sum(axis=0)
-        dA_prev = dZ @ self.W[:, :-1] if self.needs_dA_prev else None
-        if self.weight_decay:
-            self.W[:, :-1] *= 1 - float(learning_rate) * self.weight_decay
-        self.W -= float(learning_rate) * self.dW
-        return dA_prev
+        self.dW = dZ.T @ self.A_prev_1
+        return dZ
+
+    def gradients(self, d):
+        """(n_m, num_neurons) -> (n_m, n_in): dA_prev = dZ W, without the column of biases."""
+        return self.weight_gradients(d) @ self.W[:, :-1]
 
 
-class FCLayer_ReLU(FCLayer):
-    """Fully connected, g(Z) = max(0, Z). g' is 1 where Z > 0, elsewhere 0."""
-
-    is_ReLU = True
-
-    def g(self, Z):
-        return np.maximum(0, Z)
-
-    def times_g_prime(self, dA):
-        return dA * (self.A > 0)
+class FCLayer_ReLU(ReLU, FCLayer):
+    """Fully connected, then the rectified linear unit."""
 
 
 class FCLayer_Sigmoid(FCLayer):
-    """Fully connected, g(Z) = 1 / (1 + exp(-Z)). g' = g (1 - g)."""
+    """Fully connected, g(Z) = 1 / (1 + exp(-Z)). g' = g (1 - g). Each output is a yes or no."""
 
     def g(self, Z):
-        self.log_A = -np.logaddexp(0, -Z)  # log A = -log(1 + exp(-Z)), without overflow
-        return np.maximum(np.exp(self.log_A), _tiny(Z))
+        self.log_A, self.log_1_A = -np.logaddexp(0, -Z), -np.logaddexp(0, Z)  # of A and 1 - A
+        limits = np.finfo(Z.dtype)  # neither A nor 1 - A is 0: the loss divides by them
+        return np.clip(np.exp(self.log_A), limits.tiny, 1 - limits.epsneg)
 
     def times_g_prime(self, dA):
         return dA * self.A * (1 - self.A)
+
+    def loss(self, Y):
+        """Binary cross-entropy L = -sum(Y log A + (1 - Y) log(1 - A)) / n_m, dL / dA, error."""
+        L = -np.sum(Y * self.log_A + (1 - Y) * self.log_1_A) / len(Y)
+        dA = (self.A - Y) / (self.A * (1 - self.A)) / len(Y)
+        return L, dA, np.mean((self.A > 0.5) != (Y > 0.5))
 
 
 class FCLayer_Softmax(FCLayer):
@@ -327,24 +299,32 @@ class FCLayer_Softmax(FCLayer):
     def g(self, Z):
         Z = Z - Z.max(axis=1, keepdims=True)  # g stays the same, and no exp(Z) overflows
         self.log_A = Z - np.log(np.exp(Z).sum(axis=1, keepdims=True))
-        return np.maximum(np.exp(self.log_A), _tiny(Z))
+        return np.maximum(np.exp(self.log_A), np.finfo(Z.dtype).tiny)  # the loss divides by A
 
     def times_g_prime(self, dA):
         return self.A * (dA - (dA * self.A).sum(axis=1, keepdims=True))
 
+    def loss(self, Y):
+        """Categorical cross-entropy L = -sum(Y log A) / n_m, dL / dA, error."""
+        L = -np.sum(Y * self.log_A) / len(Y)
+        dA = -Y / self.A / len(Y)
+        return L, dA, np.mean(self.A.argmax(axis=1) != Y.argmax(axis=1))
+
 
 class Network:
-    """Layers one after another, trained by mini-batch gradient descent on the cross-entropy.
+    """Layers one after another, trained by mini-batch gradient descent on the loss of the last.
 
-    X is whatever the first layer takes. Y are the labels, one-hot, in the output's shape.
-    The same seed gives the same first weights. What does not fit raises ValueError.
+    X is what the first layer takes. Y are the labels, in the output's shape: one-hot rows for
+    FCLayer_Softmax, zeros and ones for FCLayer_Sigmoid. The same seed gives the same weights.
     """
 
     piece = 64  # samples that `predict` and `evaluate` hold in memory at a time
 
     def __init__(self, layers, seed=None):
         self.layers, rng = list(layers), np.random.default_rng(seed)
-        _check("Network", self.layers, "at least one layer", layers)
+        right = [hasattr(each, "gradients") and not isinstance(each, type) for each in self.layers]
+        once = len(set(map(id, self.layers))) == len(self.layers) > 0
+        _check("Network", all(right) and once, "a list of different layers", self.layers)
         for layer in self.layers:
             layer.rng = rng
 
@@ -355,68 +335,66 @@ class Network:
         return np.concatenate([self._forward(X[k : k + self.piece]) for k in starts])
 
     def evaluate(self, X, Y):
-        """Return (A, cce, ce): the output, mean cross-entropy, fraction of wrong answers."""
+        """Return (A, loss, error): the output, the mean loss, the fraction of wrong answers."""
         X, Y = np.atleast_1d(X), np.atleast_1d(Y)
         _check("Network", len(X) == len(Y), f"labels for {len(X)} samples", len(Y))
-        pieces = []
+        outputs, figures = [], []
         for k in range(0, max(1, len(X)), self.piece):
-            A = self._forward(X[k : k + self.piece])
-            pieces.append((A, *self._measure(A, Y[k : k + self.piece])))
-        A, cces, wrong = (np.concatenate(parts) for parts in zip(*pieces))
-        return A, float(cces.mean()), float(wrong.mean())
+            outputs.append(self._forward(X[k : k + self.piece]))
+            figures.append(self._loss(Y[k : k + self.piece])[:2])
+        loss, error = np.average(figures, axis=0, weights=[len(A) for A in outputs])
+        return np.concatenate(outputs), float(loss), float(error)
+
+    def gradients(self, X, Y):
+        """Let every layer keep the derivatives of the mean loss; return (loss, error)."""
+        self._forward(X)
+        loss, error, d = self._loss(Y)
+        # Layers before the first one that learns need no gradient, and that one no dA_prev.
+        first = [bool(layer.weights) for layer in self.layers].index(True)
+        for layer in reversed(self.layers[first + 1 :]):
+            d = layer.gradients(d)
+        self.layers[first].weight_gradients(d)
+        return loss, error
+
+    def step(self, learning_rate, weight_decay=0.0):
+        """Take a step in every layer, down loss + weight_decay / 2 sum(W^2), biases left out."""
+        for layer in self.layers:
+            layer.step(learning_rate, weight_decay)
 
     def train(self, X, Y, learning_rate, weight_decay=0.0):
-        """Take a step down the loss of one mini-batch; return (layers, cce, ce) from before it.
-
-        loss = -sum(Y log A) / n_m + weight_decay / 2 sum(W^2), without the biases.
-        """
-        A = self._forward(X)
-        cces, wrong = self._measure(A, Y)
-        # dA = -Y / (A n_m). Where A < tiny, the loss is constant, and its derivative 0.
-        d = -np.asarray(Y, A.dtype) / np.maximum(A, _tiny(A)) * (A >= _tiny(A)) / len(A)
-        # Layers before the first one with weights need no gradient.
-        layers = list(dropwhile(lambda each: isinstance(each, (FlatLayer, PoolLayer)), self.layers))
-        for layer in reversed(layers):
-            layer.weight_decay, layer.needs_dA_prev = float(weight_decay), layer is not layers[0]
-            try:
-                d = layer.backpropagate(d, learning_rate)
-            finally:
-                layer.weight_decay, layer.needs_dA_prev = 0.0, True
-        return self.layers, float(cces.mean()), float(wrong.mean())
+        """Both for one mini-batch; return (layers, loss, error) from before the step."""
+        loss, error = self.gradients(X, Y)
+        self.step(learning_rate, weight_decay)
+        return self.layers, loss, error
 
     def save(self, path):
         """Write the weights to path as .npz: beside it first, so that path is always whole."""
-        weights = {name: getattr(layer, attribute) for name, layer, attribute in self._weights()}
-        made = all(value is not None for value in weights.values())
-        _check("Network.save", made, "weights, from train, predict or load", "none yet")
-        with open(f"{path}.part", "wb") as file:
-            np.savez(file, layers=[repr(layer) for layer in self.layers], **weights)
-        os.replace(f"{path}.part", path)
+        weights = {name: getattr(*place) for name, place in self._weights().items()}
+        _check("Network.save", _count(self.layers) != "?", "weights from train or load", "none")
+        path = os.path.realpath(path)  # a link stays a link
+        _check("Network.save", os.path.isfile(path) or not os.path.exists(path), "a file", path)
+        with tempfile.TemporaryDirectory(".part", f"{path}.") as folder:
+            part = os.path.join(folder, "weights.npz")
+            np.savez(part, layers=[repr(layer) for layer in self.layers], **weights)
+            os.replace(part, path)
 
     def load(self, path):
         """Take the weights that a network of the same layers saved; return this network."""
-        with open(path, "rb") as file:
-            try:
-                saved = dict(np.load(file))
-                layers = f"[{', '.join(saved['layers'])}]"
-            except (zipfile.BadZipFile, zlib.error, EOFError, LookupError, RuntimeError,
-                    TypeError, ValueError) as damage:  # fmt: skip
-                _check("Network.load", False, f"a file of Network.save in {path}", damage)
-        _check("Network.load", layers == str(self.layers), self.layers, f"{layers} in {path}")
-        for name, layer, attribute in self._weights():
-            got = np.shape(saved.get(name))
-            own = np.shape(getattr(layer, attribute)) or got or "some"  # it may not be made yet
-            _check(f"Network.load: {layer}", got == own, f"{attribute} {own}", got)
-        for name, layer, attribute in self._weights():
-            setattr(layer, attribute, saved[name])
+        weights = self._weights()
+        saved = _read(path, self.layers, weights)
+        for name, (layer, attribute) in weights.items():
+            own, shape = getattr(layer, attribute), saved[name].shape
+            fits = own is None or own.shape == shape
+            _check(f"Network.load: {layer}", fits, f"{attribute} {np.shape(own)}", shape)
+        for name, place in weights.items():
+            setattr(*place, saved[name])
         return self
 
     def __str__(self):
         """A table of the layers; "?" stands for what only the first input will tell."""
         lines = [f"{'layer':36}{'output':>16}{'parameters':>12}"]
         for layer in self.layers:
-            shape = layer.output_shape or (None, "?")
-            output = " x ".join(str(length) for length in shape[1:])
+            output = "?" if layer.A is None else " x ".join(map(str, layer.A.shape[1:]))
             lines.append(f"{layer!r:36}{output:>16}{_count([layer]):>12}")
         return "\n".join([*lines, f"{'total':52}{_count(self.layers):>12}"])
 
@@ -425,23 +403,21 @@ class Network:
             A = layer.forward_propagate(A)
         return A
 
-    def _measure(self, A, Y):
-        """Return for each sample its cross-entropy, and whether its answer is wrong."""
-        _check("Network", np.shape(Y) == A.shape, f"labels of shape {A.shape}", np.shape(Y))
-        # Softmax and sigmoid know the logarithm even of an A that their dtype cannot hold.
-        log_A = getattr(self.layers[-1], "log_A", None)
-        log_A = np.log(np.maximum(A, _tiny(A))) if log_A is None else log_A
-        cces = -(np.asarray(Y, A.dtype) * log_A).reshape(len(A), -1).sum(axis=1)
-        return cces, A.argmax(axis=-1) != np.argmax(Y, axis=-1)
+    def _loss(self, Y):
+        """Return loss and error of what the last layer put out, and the derivative of the loss."""
+        last, Y, ends = self.layers[-1], np.asarray(Y), "FCLayer_Softmax or FCLayer_Sigmoid"
+        _check("Network", hasattr(last, "loss"), f"{ends} as the last layer", last)
+        _check("Network", Y.shape == last.A.shape, f"labels of shape {last.A.shape}", Y.shape)
+        loss, dA, error = last.loss(Y.astype(last.A.dtype))
+        return float(loss), float(error), dA
 
     def _weights(self):
-        """Yield (name in a file, layer, attribute) of all weights, made or not."""
-        for number, layer in enumerate(self.layers):
-            for attribute in layer.weights:
-                yield f"{number}.{attribute}", layer, attribute
+        """Return {name in a file: (layer, attribute)} of all weights, made or not."""
+        numbered = enumerate(self.layers)
+        return {f"{k}.{name}": (layer, name) for k, layer in numbered for name in layer.weights}
 
 
-# Checks: what does not fit is said in one line, with what was expected and what came.
+# What serves the layers without being the idea: checks, first weights, files, memory.
 
 
 def _check(who, right, expected, got):
@@ -449,12 +425,15 @@ def _check(who, right, expected, got):
         raise ValueError(f"{who}: expected {expected}, got {got}")
 
 
-def _check_sizes(layer, least=1, **sizes):
-    for name, size in sizes.items():
-        shapes = [(), (2,)] if name == "filter_width" else [()]
-        right = all(type(n) is int and n >= least for n in np.ravel(size).tolist())
-        right = right and np.shape(size) in shapes
-        _check(type(layer).__name__, right, f"an integer {name} >= {least}", size)
+def _integer(layer, name, size, least=1):
+    right = isinstance(size, (int, np.integer)) and not isinstance(size, bool) and size >= least
+    _check(type(layer).__name__, right, f"an integer {name} >= {least}", repr(size))
+    return int(size)
+
+
+def _height_and_width(layer, size):
+    pair = size if isinstance(size, (tuple, list)) and len(size) == 2 else (size, size)
+    return [_integer(layer, "filter_width", each) for each in pair]
 
 
 def _check_input(layer, input, ndim, shape):
@@ -463,44 +442,78 @@ def _check_input(layer, input, ndim, shape):
     right = input.ndim == ndim and input.size
     _check(layer, right, f"a mini-batch {shape}, not empty", f"shape {input.shape}")
     _check(layer, input.dtype.kind in "fiub", "real numbers", input.dtype)
-    dtype = input.dtype.newbyteorder("=") if input.dtype.kind == "f" else np.dtype(np.float32)
-    layer.dtype = dtype if layer.W is None else layer.W.dtype
-    return input.astype(layer.dtype, copy=False)
+    dtype = input.dtype if layer.W is None else np.asarray(layer.W).dtype
+    return input.astype(dtype.newbyteorder("=") if dtype.kind == "f" else np.float32, copy=False)
 
 
 def _check_images(layer, input, p=0):
     """Return the images in a frame of p zeros."""
     input = _check_input(layer, input, 4, "(n_m, height, width, n_c)")
     A_prev = np.pad(input, ((0, 0), (p, p), (p, p), (0, 0))) if p else input
-    ih, iw, n_c = A_prev.shape[1:]
-    larger = ih >= layer.fh and iw >= layer.fw
-    _check(layer, larger, "images no smaller than the filter", f"{ih} x {iw} with padding")
-    before = n_c if layer.W is None else layer.W.shape[2]
-    _check(layer, n_c == before, f"n_c = {before} as before", n_c)
+    ih, iw = A_prev.shape[1:3]
+    fits = ih >= layer.fh and iw >= layer.fw
+    _check(layer, fits, "images no smaller than the filter", f"{ih} x {iw} with padding")
     return A_prev
 
 
 def _check_gradient(layer, d):
-    """Return d in the dtype of the layer's output."""
-    _check(layer, layer.output_shape, "forward_propagate before backpropagate", "none yet")
-    right = np.shape(d) == layer.output_shape
-    _check(layer, right, f"d of the output's shape {layer.output_shape}", np.shape(d))
-    return np.asarray(d, layer.dtype)
+    _check(layer, layer.A is not None, "forward_propagate before gradients", "none yet")
+    _check(layer, np.shape(d) == layer.A.shape, f"d of shape {layer.A.shape}", np.shape(d))
+    return np.asarray(d, layer.A.dtype)
 
 
-def _first_weights(layer, shape, fan_in, fan_out):
-    """Normally distributed: He et al. (2015) for ReLU, else Glorot and Bengio (2010)."""
-    variance = 2 / fan_in if layer.is_ReLU else 2 / (fan_in + fan_out)
-    return layer.rng.normal(0, math.sqrt(variance), shape).astype(layer.dtype)
+def _new_weights(layer, A_prev, fan_in, fan_out, **shapes):
+    """Normally distributed: He et al. (2015) for ReLU, else Glorot and Bengio (2010). Biases 0."""
+    for name, shape in shapes.items():
+        own = np.shape(getattr(layer, name)) or shape  # () if it is still to be made
+        _check(layer, own == shape, f"an input that fits {name} {own}", f"shape {A_prev.shape}")
+    if layer.W is None:
+        variance = 2 / fan_in if layer.initialization == "He" else 2 / (fan_in + fan_out)
+        layer.W = layer.rng.normal(0, math.sqrt(variance), shapes["W"])
+        layer.W[layer.biases_in_W] = 0
+    for name, shape in shapes.items():
+        own = getattr(layer, name)
+        setattr(layer, name, np.asarray(np.zeros(shape) if own is None else own, A_prev.dtype))
+
+
+def _read(path, layers, names):
+    """Return {name: array} of a file of Network.save, and unpack nothing else of it."""
+    with open(path, "rb") as file:
+        try:
+            saved = np.load(file)
+            packed = any(member.compress_type for member in saved.zip.infolist())
+            found = "" if packed else f"[{', '.join(saved['layers'])}]"  # packed ones may be huge
+            arrays = {name: saved[name] for name in names if found == str(layers)}
+            right = [np.isfinite(W).all() and W.dtype.kind == "f" for W in arrays.values()]
+        except Exception:  # noqa: BLE001 - whatever may be wrong with a file that is none
+            found, right = "", []
+    _check("Network.load", found and all(right), "a whole file of Network.save", path)
+    _check("Network.load", found == str(layers), layers, f"{found} in {path}")
+    return arrays
 
 
 def _count(layers):
-    """How many weights the layers have: "?" until they are made."""
     weights = [getattr(layer, name) for layer in layers for name in layer.weights]
-    known = all(each is not None for each in weights)
-    return f"{sum(each.size for each in weights):,}" if known else "?"
+    made = all(W is not None for W in weights)
+    return f"{sum(W.size for W in weights):,}" if made else "?"
 
 
-def _tiny(A):
-    """The smallest normal number of A's dtype: the least that a logarithm is taken of."""
-    return np.finfo(A.dtype).tiny
+def _from_rows(rows, shape):
+    """View the rows, which run (oh, ow, n_m), as an array of this shape, (n_m, oh, ow, ...)."""
+    n_m, oh, ow, *rest = shape
+    return np.moveaxis(rows.reshape(oh, ow, n_m, *rest), 2, 0)
+
+
+def _in_pieces(layer, rows, oh):
+    """Cut the rows into oh matrices. If W is small, products are faster: they stay in the cache."""
+    pieces = oh if layer.W.size < 4096 and layer.n_f <= len(rows) // oh else 1
+    return rows.reshape(pieces, -1, rows.shape[1])
+
+
+def _pixels_first(A):
+    """A (n_m, h, w, n_c), in memory as (h, w, n_m, n_c): NumPy is fast on such long runs."""
+    return np.moveaxis(np.ascontiguousarray(np.moveaxis(A, 0, 2)), 2, 0)
+
+
+# Without this, the C library of Linux hands the memory that a step frees back to the system.
+np.empty(30_000_000, np.uint8)
