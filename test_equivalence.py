@@ -178,7 +178,7 @@ class NaiveEqualsStrideGroups(Case):
         other = {f"class {name}" for name in ("ConvLayer", "PoolLayer", "PoolLayer_Max", "PoolLayer_Avg")}
         self.assertEqual({key for key in naive if naive[key] != sg.get(key)}, other)
         own = {"from numpy.lib.stride_tricks import sliding_window_view", "def stride_groups", "np.empty",
-               "def _from_rows", "def _in_pieces", "def _pixels_first"}  # fmt: skip
+               "def _view_rows", "def _product", "def _transposed_product", "def _pixels_first"}  # fmt: skip
         self.assertEqual(sg.keys() - naive.keys(), own)
         for key in ("class ConvLayer", "class PoolLayer"):
             start, forward = ((text[key].index("__init__"), text[key].index("A_prev = ")) for text in parts)
@@ -446,7 +446,7 @@ class EqualsTheDerivative(unittest.TestCase):
         self.assertIs(returned[0], net.layers)
         self.assertEqual(returned[1:], figures)  # from before the step
         net.predict(X)  # and by hand, layer by layer, down to the image
-        d = layers[4].loss(Y)[1]
+        d = layers[4].loss(Y)[2]
         for layer in reversed(layers):
             d = layer.gradients(d)
         self.assertLess(difference(expected_dX, d), 1e-6)
@@ -573,10 +573,10 @@ class Errors(unittest.TestCase):
         foreign.b = np.zeros(4)
         cases = [
             (lambda: conv.forward_propagate(images[0]),
-             r"ConvLayer\(4, \(3, 3\), 1, 0\): expected .*\(n_m, height, width, n_c\).*got shape \(5, 6, 3\)"),
-            (lambda: pool.forward_propagate(rows), r"PoolLayer_Max\(\(2, 2\), 2\): expected .*got shape \(2, 7\)"),
-            (lambda: flat.forward_propagate(np.ones(3)), r"FlatLayer\(\): expected .*got shape \(3,\)"),
-            (lambda: fc.forward_propagate(images), r"FCLayer_ReLU\(5\): expected .*FlatLayer.*got shape \(2, 5, 6, 3\)"),
+             r"ConvLayer\(4, \(3, 3\), 1, 0\): expected .*\(n_m, height, width, n_c\).*got float64 of shape \(5, 6, 3\)"),
+            (lambda: pool.forward_propagate(rows), r"PoolLayer_Max\(\(2, 2\), 2\): expected .*got .*shape \(2, 7\)"),
+            (lambda: flat.forward_propagate(np.ones(3)), r"FlatLayer\(\): expected .*got .*shape \(3,\)"),
+            (lambda: fc.forward_propagate(images), r"FCLayer_ReLU\(5\): expected .*FlatLayer.*got .*shape \(2, 5, 6, 3\)"),
             (lambda: conv.forward_propagate(np.ones((2, 5, 6, 1))),
              r"ConvLayer.*expected .*fits W \(3, 3, 3, 4\), got shape \(2, 5, 6, 1\)"),
             (lambda: fc.forward_propagate(np.ones((2, 8))), r"FCLayer_ReLU.*expected .*fits W \(5, 8\), got shape \(2, 8\)"),
@@ -604,13 +604,13 @@ class Errors(unittest.TestCase):
             (lambda: net.gradients(images, np.eye(3)[[0, 1]]), r"Network: expected labels.*got \(2, 3\)"),
             (lambda: net.evaluate(images, labels[:1]), r"Network: expected labels for 2 samples, got 1"),
             (lambda: net.evaluate(images, np.eye(5)[[0, 1]]), r"Network: expected labels.*got \(2, 5\)"),
-            (lambda: net.train(images[:0], labels[:0], 0.1), r"FlatLayer.*expected .*not empty, got shape \(0, 5, 6, 3\)"),
-            (lambda: net.predict(images[:0]), r"FlatLayer.*expected .*not empty, got shape \(0, 5, 6, 3\)"),
+            (lambda: net.train(images[:0], labels[:0], 0.1), r"FlatLayer.*expected .*not empty, got .*shape \(0, 5, 6, 3\)"),
+            (lambda: net.predict(images[:0]), r"FlatLayer.*expected .*not empty, got .*shape \(0, 5, 6, 3\)"),
             (lambda: net.evaluate(images[:0], labels[:0]), r"FlatLayer.*expected .*not empty"),
-            (lambda: net.predict(3.0), r"FlatLayer.*expected .*got shape \(1,\)"),
-            (lambda: net.evaluate(3.0, 1), r"FlatLayer.*expected .*got shape \(1,\)"),
-            (lambda: net.predict(images.astype(complex)), r"FlatLayer.*expected real numbers, got complex128"),
-            (lambda: net.predict([[["a"]]]), r"FlatLayer.*expected real numbers, got <U1"),
+            (lambda: net.predict(3.0), r"FlatLayer.*expected .*got .*shape \(1,\)"),
+            (lambda: net.evaluate(3.0, 1), r"FlatLayer.*expected .*got .*shape \(1,\)"),
+            (lambda: net.predict(images.astype(complex)), r"FlatLayer.*expected real numbers .*, got complex128"),
+            (lambda: net.predict([[["a"]]]), r"FlatLayer.*expected real numbers .*, got <U1"),
             (lambda: m.Network([]), r"Network: expected a list of different layers, got \[\]"),
             (lambda: m.Network([flat, fc, flat]), r"Network: expected .*different layers, got \[FlatLayer.*FlatLayer"),
             (lambda: m.Network([flat, m.FCLayer_ReLU]), r"Network: expected .*layers, got \[FlatLayer.*<class"),
@@ -886,7 +886,7 @@ class Networks(Case):
 
             class Squares(module.ConvLayer):  # a last layer with four axes and a loss of its own
                 def loss(self, Y):
-                    return np.sum((self.A - Y) ** 2) / len(Y), 2 * (self.A - Y) / len(Y), np.mean(self.A != Y)
+                    return np.sum((self.A - Y) ** 2) / len(Y), np.mean(self.A != Y), 2 * (self.A - Y) / len(Y)
 
             rng = np.random.default_rng(27)
             X, Y, flat = rng.random((3, 6, 6, 1)), one_hot(rng, 3, 2), module.FlatLayer
