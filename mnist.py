@@ -13,7 +13,6 @@ import argparse
 import contextlib
 import gzip
 import hashlib
-import importlib
 import importlib.util
 import io
 import itertools
@@ -52,6 +51,7 @@ FILES = {  # of MNIST, with the sha256 of what is in them; the mirrors have them
 BYTES = dict(zip(FILES, (47_040_016, 60_008, 7_840_016, 10_008)))  # in each of them
 ANSWER, PATIENCE, LIMIT = 3, 10, 600  # seconds to the first byte, to the next 8 kB, for a file
 REMEDY = "move it away, or put the right one there"
+DIVERGED = "training diverged: try a lower --learning-rate"
 DEFAULTS = {  # for each model
     "flat": {"epochs": 12, "learning_rate": 0.2, "decay": 0.8},
     "cnn": {"epochs": 6, "learning_rate": 0.15, "decay": 0.6},
@@ -64,29 +64,23 @@ def models(cnn, classes):
 
     A new one also needs a line in DEFAULTS, above.
     """
+    conv, pool, flat = cnn.ConvLayer_ReLU, cnn.PoolLayer_Max, cnn.FlatLayer
+    relu, softmax = cnn.FCLayer_ReLU, cnn.FCLayer_Softmax
     return {
-        "flat": [cnn.FlatLayer(), cnn.FCLayer_ReLU(100), cnn.FCLayer_Softmax(classes)],
-        "cnn": [
-            cnn.ConvLayer_ReLU(32, 3), cnn.PoolLayer_Max(2, 2),
-            cnn.FlatLayer(), cnn.FCLayer_ReLU(100), cnn.FCLayer_Softmax(classes),
-        ],
-        "lenet": [
-            cnn.ConvLayer_ReLU(20, 5), cnn.PoolLayer_Max(2, 2),
-            cnn.ConvLayer_ReLU(50, 5), cnn.PoolLayer_Max(2, 2),
-            cnn.FlatLayer(), cnn.FCLayer_ReLU(500), cnn.FCLayer_Softmax(classes),
-        ],
-    }  # fmt: skip
+        "flat": [flat(), relu(100), softmax(classes)],
+        "cnn": [conv(32, 3), pool(2, 2), flat(), relu(100), softmax(classes)],
+        "lenet": [conv(20, 5), pool(2, 2), conv(50, 5), pool(2, 2), flat(), relu(500), softmax(classes)],
+    }
 
 
 # Training
-
 
 def train(net, train_set, test_set, options, progress):
     """Train by mini-batch gradient descent until the last epoch, or Ctrl-C.
 
     A set is a pair: images, uint8 (n, rows, columns, channels), and labels, one-hot (n, classes).
-    Returns the loss of each mini-batch; and after each epoch, the number of mini-batches so far,
-    and loss and error on the test set. Raises ArithmeticError for a loss that is not finite.
+    Returns the loss of each mini-batch; and after each epoch (mini-batches so far, loss, error on
+    the test set). Raises ArithmeticError for a loss that is not finite.
     """
     x, y = train_set
     rng = np.random.default_rng(options.seed)
@@ -94,13 +88,13 @@ def train(net, train_set, test_set, options, progress):
     count = len(x) // size
     learning_rate, losses, tests = options.learning_rate, [], []
     for epoch in range(1, options.epochs + 1):
-        # Some images may be left over, and wait for another epoch: a step for a few of them would
-        # be as long as any other, and lead anywhere.
+        # A few images may be left over: a step for them alone would be as long as any other.
         order = rng.permutation(len(x))[: count * size].reshape(count, size)
         sums = np.zeros(2)
         for k, batch in enumerate(order, 1):
             _, loss, error = net.train(scale(x[batch]), y[batch], learning_rate, options.weight_decay)
-            check_finite(loss, f"epoch {epoch}, mini-batch {k}")
+            if not math.isfinite(loss):
+                raise ArithmeticError(f"{DIVERGED} (epoch {epoch}, mini-batch {k})")
             losses.append(loss)
             sums += loss, error
             progress.after_batch(f"epoch {epoch}/{options.epochs}", k, count, size, sums / k)
@@ -117,19 +111,15 @@ def train(net, train_set, test_set, options, progress):
 def evaluate(net, x, y, progress, piece=1000):
     """Return the mean loss and error over all samples, scaled a piece at a time."""
     sums = np.zeros(2)
-    progress.before_test(len(x))
+    progress.before_test()
     for start in range(0, len(x), piece):
         part = slice(start, start + piece)
         _, loss, error = net.evaluate(scale(x[part]), y[part])
         sums += len(x[part]) * loss, len(x[part]) * error
-        progress.done += progress.TESTING * len(x[part])
-    check_finite(sums[0], "the test")
+        progress.done += progress.test_work * len(x[part]) / len(x)
+    if not math.isfinite(sums[0]):
+        raise ArithmeticError(f"{DIVERGED} (test)")
     return sums / len(x)
-
-
-def check_finite(loss, where):
-    if not math.isfinite(loss):
-        raise ArithmeticError(f"training diverged in {where}: try a lower --learning-rate")
 
 
 def scale(images):
@@ -140,10 +130,9 @@ def scale(images):
 class Progress:
     """Tells how a run goes: a line for each epoch and, on a terminal, one that moves."""
 
-    TESTING = 0.4  # the time for an image, if training on it takes 1
-
     def __init__(self, options, train_size, test_size):
-        self.options, self.epoch_work = options, train_size + self.TESTING * test_size
+        self.options, self.test_work = options, 0.4 * test_size  # in images to train on
+        self.epoch_work = train_size + self.test_work
         self.done, self.where, self.doing, self.stop = 0, "test", "starting", False
         self.start, self.over = time.monotonic(), threading.Event()
         self.ticker = threading.Thread(target=self.tick, daemon=True)
@@ -173,10 +162,10 @@ class Progress:
         if self.options.version == "naive" and self.done == size:
             self.say(f": an epoch takes about {self.estimate(self.epoch_work)} (minutes:seconds)")
 
-    def before_test(self, size):
-        self.doing = f"testing on {size:,} images"
+    def before_test(self):
+        self.doing = "testing"
         if self.options.version == "naive" and self.done:
-            self.say(f": {self.doing} takes about {self.estimate(self.TESTING * size)}")
+            self.say(f": testing takes about {self.estimate(self.test_work)}")
 
     def after_epoch(self, means, test, guessing):
         self.say(f": {figures(*means)}; test {figures(*test)}")
@@ -197,7 +186,6 @@ def figures(loss, error):
 
 # Data
 
-
 def load_mnist(folder):
     """Return (x_train, y_train), (x_test, y_test), and download what the folder lacks.
 
@@ -205,8 +193,7 @@ def load_mnist(folder):
     is not what it should be, ConnectionError for one that is neither there nor on the mirrors,
     other OSErrors for what cannot be read.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
+    if not (folder := Path(folder)).is_dir():
         raise NotADirectoryError(f"{folder}: expected a folder of MNIST files, got none")
     arrays, strangers = dict.fromkeys(FILES), []
     for name in FILES:
@@ -272,49 +259,51 @@ def download(name, folder):
 
 def fetch(url, size):
     """Return what is at url, up to size bytes. Raises ConnectionError, which says why in a word."""
-    answers = queue.Queue(maxsize=8)
+    pieces = queue.Queue(maxsize=8)
 
     def ask():
         try:
             response = requests.get(url, stream=True, timeout=(ANSWER, PATIENCE))
             response.raise_for_status()
             for piece in itertools.chain([b""], response.iter_content(8192), [None]):
-                answers.put(piece)  # nothing yet, but it answers; its content; that was all
+                pieces.put(piece)  # nothing yet, but it answers; its content; that was all
         except Exception as problem:  # noqa: BLE001 - four libraries are at work
-            answers.put(problem)
+            status = getattr(getattr(problem, "response", None), "status_code", None)
+            pieces.put(ConnectionError(status or type(problem).__name__))
 
     threading.Thread(target=ask, daemon=True).start()  # no timeout stops a slow name server
     content, patience, end = bytearray(), ANSWER, time.monotonic() + LIMIT
-    while len(content) <= size and time.monotonic() < end:
-        try:
-            piece = answers.get(timeout=patience)
-        except queue.Empty:
-            break
-        if piece is None:
-            return bytes(content)
-        if isinstance(piece, Exception):
-            status = getattr(getattr(piece, "response", None), "status_code", None)
-            raise ConnectionError(status or type(piece).__name__)
-        content += piece
-        patience = PATIENCE
-        say(f"{len(content) / 1e6:.1f} MB", moving=True)
+    with contextlib.suppress(queue.Empty):
+        while len(content) <= size and time.monotonic() < end:
+            piece = pieces.get(timeout=patience)
+            if piece is None:
+                return bytes(content)
+            if isinstance(piece, ConnectionError):
+                raise piece
+            content += piece
+            patience = PATIENCE
+            say(f"{len(content) / 1e6:.1f} MB", moving=True)
     raise ConnectionError("too slow" if len(content) <= size else "too long")
 
 
 # Drawn digits
 
-
-STROKES = (  # ways to write a digit, which stands first: points of a 10 x 10 grid, 37: x = 3, y = 7
-    "0 50 21 14 28 59 87 83 71 50", "0 60 31 14 17 39 68 85 82 60 40", "0 70 30 13 27 59 88 84 61 31",
-    "1 50 59", "1 32 50,50 59", "1 60 48",
-    "2 12 30 60 82 74 46 19,19 89", "2 12 30 60 82 74 47 19 08 16 37 69 98", "2 22 40 62 64 37 09,09 49 99",
-    "3 11 30 70 82 64 44,44 75 87 69 39 17", "3 10 80,80 44,44 76 87 69 39 17", "3 20 50 71 54 35 65 77 48 18",
-    "4 20 15,15 85,71 69", "4 60 06,06 96,60 69", "4 20 14 36 65 80,80 69",
-    "5 80 20,20 14,14 54 77 68 49 18", "5 90 41,41 33 54 66 58 29 08", "5 40 34,34 65 67 49 18,40 90",
-    "6 70 31 15 28 59 77 65 36 17", "6 50 24 17 39 68 76 54 26", "6 40 17 29 69 77 55 26",
-    "7 10 80,80 39", "7 11 40 80,80 54 49", "7 10 80,80 39,25 75",
-    "8 72 50 21 33 55 77 59 28 16 44 63 72", "8 81 40 22 44 76 68 38 27 54 81", "8 71 30 12 34 66 58 38 36 63 71",
-    "9 73 50 21 13 35 64 72,72 69", "9 73 50 21 13 35 64 72 75 58 29", "9 73 60 31 23 44 72,73 79",
+# Ways to write a digit, which stands first; then its strokes, through points of a grid of 10 x 10:
+# 37 is x = 3, y = 7.
+STROKES = (
+    "0 502114285987837150", "0 60311417396885826040", "0 703013275988846131", "1 5059", "1 325059",
+    "1 325059 2989", "1 6048", "2 1230608274461989", "2 123060827447190816376998",
+    "2 1320608375370998", "2 12407173462817365888", "2 2240626437094999", "2 21617355182889",
+    "2 32516355284798", "2 1340635629174798", "3 1130708264447587693917", "3 1080447687693917",
+    "3 124071633465775918", "3 225072643374865808", "3 205071543565774818", "4 201585 7169",
+    "4 600696 6069", "4 201436658069", "4 11154685 818469", "5 8020145477684918",
+    "5 20145477684918 2090", "5 90402464765828", "5 9041335466582908", "5 71312344665819",
+    "5 403465674918 4090", "5 90302455673807", "5 402546583907 4091", "6 703115285977653617",
+    "6 5024173968765426", "6 804216184978764617", "6 40172969775526", "7 108039", "7 1140805449",
+    "7 108039 2575", "7 1310805549", "8 725021335577592816446372",
+    "8 50223454737150 54262859877654", "8 81402244766838275481", "8 71301234665838366371",
+    "8 82613133656839274582", "9 7350211335647269", "9 73502113356472755829", "9 7240122454726549",
+    "9 736031234472 7379",
 )  # fmt: skip
 
 
@@ -323,9 +312,9 @@ def draw_digits(n, seed):
     rng = np.random.default_rng(seed)
     ways = rng.integers(0, len(STROKES), n)
     images = np.empty((n, 28, 28, 1), np.uint8)
-    for way, strokes in enumerate(STROKES):
-        images[ways == way, :, :, 0] = draw_strokes(strokes[2:], np.sum(ways == way), rng)
-    return images, np.array([int(strokes[0]) for strokes in STROKES], np.uint8)[ways]
+    for way, (_, *strokes) in enumerate(map(str.split, STROKES)):
+        images[ways == way, :, :, 0] = draw_strokes(strokes, np.sum(ways == way), rng)
+    return images, np.array([int(way[0]) for way in STROKES], np.uint8)[ways]
 
 
 def draw_strokes(strokes, n, rng):
@@ -333,25 +322,23 @@ def draw_strokes(strokes, n, rng):
     grid = np.stack(np.divmod(np.arange(100), 10), axis=1)
     wobbly_grid = grid + rng.normal(0, 0.6, (n, 100, 2))
     curve = []
-    for stroke in strokes.split(","):
-        for start, end in itertools.pairwise(map(int, stroke.split())):
-            steps = math.ceil(4 * math.dist(grid[start], grid[end]))  # of half a pixel
-            u = np.linspace(0, 1, steps)[:, None]
+    for stroke in strokes:
+        knots = [int(stroke[k : k + 2]) for k in range(0, len(stroke), 2)]
+        for start, end in itertools.pairwise(knots):
+            u = np.arange(0, 1, 0.25 / math.dist(grid[start], grid[end]))[:, None]
             curve.append((1 - u) * wobbly_grid[:, None, start] + u * wobbly_grid[:, None, end])
     curve = np.concatenate(curve, axis=1)  # (n, points, 2)
     width, slant, turn = rng.uniform(0.6, 1.3, n), rng.normal(-0.2, 0.3, n), rng.normal(0, 0.18, n)
     curve = curve @ np.array([[width, turn], [slant, np.ones(n)]]).transpose(2, 0, 1)
     pen = rng.uniform(0.4, 0.9, (n, 1, 1))  # a measure of its width, in pixels
-    curve *= (20 - 2 * pen) / np.ptp(curve, axis=1).max(axis=1).reshape(n, 1, 1)  # as in MNIST:
-    curve -= curve.mean(axis=1, keepdims=True)  # in 20 x 20, and its centre in the middle of 28 x 28
-    distance = (np.arange(28) - 13.5 - curve[..., None]) / pen[..., None]  # (n, points, 2, 28)
-    across, down = np.exp(-(distance**2) / 2).transpose(2, 0, 1, 3)
-    images = 1 - np.exp(-down.transpose(0, 2, 1) @ across)  # a spot of ink at each point
-    return 255 * images
+    curve *= (20 - 2 * pen) / np.ptp(curve, axis=1).max(axis=1).reshape(n, 1, 1)  # as in MNIST,
+    curve -= curve.mean(axis=1, keepdims=True)  # 20 pixels high or wide, and in the middle
+    distances = (np.arange(28) - 13.5 - curve[..., None]) / pen[..., None]  # (n, points, 2, 28)
+    across, down = np.exp(-(distances**2) / 2).transpose(2, 0, 1, 3)
+    return 255 - 255 * np.exp(-down.transpose(0, 2, 1) @ across)  # a spot of ink at each point
 
 
 # Pictures of digits: Pillow is needed only here
-
 
 def read_pictures(net, options):
     """Print what the network reads in each file. Returns the exit status: 1 if one is bad."""
@@ -397,11 +384,11 @@ def as_mnist(picture):
             _, ink = cut_out(pixels[inside])
     size = [math.ceil(20 * length / max(ink.shape)) for length in ink.T.shape]
     digit = Image.fromarray((255 * ink).astype(np.uint8)).resize(size, Image.Resampling.BOX)
-    digit = np.asarray(digit) / max(digit.getdata())
+    digit = np.asarray(digit) / np.max(digit)
     image = np.pad(digit, [(0, 28 - length) for length in digit.shape])
-    for axis in (0, 1):
+    for axis, length in enumerate(digit.shape):
         centre = np.average(np.arange(28), weights=image.sum(axis=1 - axis))
-        image = np.roll(image, min(round(13.5 - centre), 28 - digit.shape[axis]), axis)
+        image = np.roll(image, min(max(round(13.5 - centre), 0), 28 - length), axis)
     return (255 * image).astype(np.uint8)
 
 
@@ -421,7 +408,6 @@ def edge(pixels):
 
 
 # Plots: matplotlib is needed only here
-
 
 def plot_training(path, losses, tests, net, test_set, title):
     """Draw the loss, the test error after each epoch, the first filters and misread digits."""
@@ -448,8 +434,10 @@ def plot_training(path, losses, tests, net, test_set, title):
     answers = np.concatenate([net.predict(scale(x[k : k + 1000])) for k in range(0, len(x), 1000)])
     answers, labels = answers.argmax(axis=1), y.argmax(axis=1)
     wrong = np.flatnonzero(answers != labels)
-    upper, lower = right.subfigures(2, 1, height_ratios=[1, 1.6])
-    if (W := net.layers[0].W) is not None and W.ndim == 4:
+    W = net.layers[0].W
+    lower = right
+    if W is not None and W.ndim == 4:
+        upper, lower = right.subfigures(2, 1, height_ratios=[1, 1.6])
         show(upper.subplots(), mosaic(W[:, :, 0].transpose(2, 0, 1)), "filters of the first layer")
     lower.suptitle(f"the first of {len(wrong)} misread digits")
     grid = lower.subplots(3, 5)
@@ -464,7 +452,7 @@ def plot_pictures(path, rows, net):
     """Draw how each picture came, how the network saw it, its first maps, and its answers."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 2.7 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(10, 2.5 * len(rows)), facecolor="0.95", layout="constrained")
     grid = figure.subplots(len(rows), 4, squeeze=False, width_ratios=[1, 1, 2, 1.2])
     for (came, saw, maps, bars), (name, picture, image, answers) in zip(grid, rows):
         show(came, picture, name)
@@ -495,16 +483,12 @@ def mosaic(images, columns=8):
 
 # Screen and files
 
-
 def say(line, moving=False):
-    """Print a line; one that moves only on a terminal, where the next is printed over it.
-
-    Once nobody reads any more, as after `| head -1`, it prints nothing.
-    """
+    """Print a line: one that moves on terminals alone, and none once nobody reads (`| head -1`)."""
     try:
         if sys.stdout and sys.stdout.isatty():
             width = shutil.get_terminal_size().columns - 1
-            line = f"\r{line[:width] if moving else line:{width}}"
+            line = f"\r{line[:width] if moving else line:{width}}"  # over what has moved
         elif moving:
             return
         print(line, end="" if moving else "\n", flush=True)
@@ -531,7 +515,6 @@ def write_whole(path, write):
 
 
 # Command line
-
 
 def at_least(least, kind):
     """Return a converter for argparse: text to a finite number of this kind, not below least."""
@@ -560,31 +543,30 @@ def writable(text):
 
 def parse_arguments():
     """Return the command line's options, the model's defaults filled in."""
-    defaults = {
-        name: "default: " + ", ".join(f"{DEFAULTS[model][name]} for {model}" for model in DEFAULTS)
-        for name in ("epochs", "learning_rate", "decay")
-    }
+    defaults = {}
+    for name in ("epochs", "learning_rate", "decay"):
+        each = ", ".join(f"{DEFAULTS[model][name]} for {model}" for model in DEFAULTS)
+        defaults[name] = f"(default: {each})"
     natural, count, number = at_least(0, int), at_least(1, int), at_least(0, float)
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("model", choices=DEFAULTS, help="the network: one hidden layer, one convolution, or two")
     add("version", nargs="?", choices=["sg", "naive"], default="sg",
         help="the layers: cnn_sg.py, by stride groups (default), or cnn_naive.py, by loops")
-    add("--data", type=Path, metavar="DIR", help="folder of the four files of MNIST, or of others "
-        "with their names and format (default: the folder of this script)")
-    add("--drawn", action="store_true",
-        help="train on digits that this program draws (default: only if MNIST cannot be had)")
-    add("--split", type=number, metavar="X", help="shuffle all images, train on this fraction of "
-        "them, 0.95 for example, and test on the others (default: as the data are split)")
+    add("--data", type=Path, metavar="DIR", help="folder of the files of MNIST, or of others with "
+        "their names and format (default: the folder of this script)")
+    add("--drawn", action="store_true", help="train on digits that this program draws")
+    add("--split", type=number, metavar="X",
+        help="shuffle all images, train on this fraction of them (0.95), test on the others")
     add("--samples", type=count, metavar="N", help="train on the first N images, test on at most N")
     add("--epochs", type=natural, metavar="N", help="how often to go through the training set; 0, "
-        f"with --load, only tests ({defaults['epochs']})")
+        f"with --load, only tests {defaults['epochs']}")
     add("--batch-size", type=count, default=32, metavar="N",
         help="images in a mini-batch (default: %(default)s)")
     add("--learning-rate", type=number, metavar="X",
-        help=f"step length of gradient descent ({defaults['learning_rate']})")
+        help=f"step length of gradient descent {defaults['learning_rate']}")
     add("--decay", type=number, metavar="X",
-        help=f"the learning rate is multiplied by it after each epoch ({defaults['decay']})")
+        help=f"the learning rate is multiplied by it after each epoch {defaults['decay']}")
     add("--weight-decay", type=number, default=0.0, metavar="X",
         help="adds X / 2 times the sum of squared weights to the loss (default: %(default)s)")
     add("--seed", type=natural, metavar="N", help="fixes first weights and order of the images")
@@ -658,8 +640,11 @@ def main():
     train_set, test_set = ((x, np.eye(classes, dtype=np.float32)[y]) for x, y in sets)
     net = make_network(options, classes)
     sizes = len(train_set[0]), len(test_set[0])
-    training = f"Training {options.model} (cnn_{options.version}) on {sizes[0]:,} images, testing"
-    say(f"{training if options.epochs else 'Testing'} on {sizes[1]:,}")
+    who = f"{options.model} (cnn_{options.version})"
+    if options.epochs:
+        say(f"Training {who} on {sizes[0]:,} images, testing on {sizes[1]:,}")
+    else:
+        say(f"Testing {who} on {sizes[1]:,} images")
     progress = Progress(options, *sizes)
 
     def stop(signal_number, frame):
