@@ -675,6 +675,6 @@ if __name__ == "__main__":
     try:
         sys.exit(main())
     except (ArithmeticError, MemoryError, OSError, ValueError) as problem:
-        sys.exit(f"mnist.py: {problem or 'not enough memory'}")
+        sys.exit(f"mnist.py: {str(problem) or 'not enough memory'}")
     except KeyboardInterrupt:
         sys.exit(130)
