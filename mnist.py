@@ -14,12 +14,10 @@ import contextlib
 import gzip
 import hashlib
 import importlib.util
-import io
 import itertools
 import math
 import os
 import queue
-import secrets
 import shutil
 import signal
 import sys
@@ -49,7 +47,7 @@ FILES = {  # of MNIST, with the sha256 of what is in them; the mirrors have them
     "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
 BYTES = dict(zip(FILES, (47_040_016, 60_008, 7_840_016, 10_008)))  # in each of them
-ANSWER, PATIENCE, LIMIT = 3, 10, 600  # seconds to the first byte, to the next 8 kB, for a file
+ANSWER, PATIENCE = 3, 10  # seconds that a mirror has for its first byte, and for each 64 kB
 REMEDY = "move it away, or put the right one there"
 DIVERGED = "training diverged: try a lower --learning-rate"
 DEFAULTS = {  # for each model
@@ -60,10 +58,7 @@ DEFAULTS = {  # for each model
 
 
 def models(cnn, classes):
-    """Each model is a list of layers of cnn, a cnn_*.py module. Change one, and run it.
-
-    A new one also needs a line in DEFAULTS, above.
-    """
+    """Each model is a list of layers of cnn, a cnn_*.py module. A new one needs its DEFAULTS, too."""
     conv, pool, flat = cnn.ConvLayer_ReLU, cnn.PoolLayer_Max, cnn.FlatLayer
     relu, softmax = cnn.FCLayer_ReLU, cnn.FCLayer_Softmax
     return {
@@ -73,8 +68,7 @@ def models(cnn, classes):
     }
 
 
-# Training
-
+# --- Training
 def train(net, train_set, test_set, options, progress):
     """Train by mini-batch gradient descent until the last epoch, or Ctrl-C.
 
@@ -132,8 +126,9 @@ class Progress:
 
     def __init__(self, options, train_size, test_size):
         self.options, self.test_work = options, 0.4 * test_size  # in images to train on
-        self.epoch_work = train_size + self.test_work
-        self.done, self.where, self.doing, self.stop = 0, "test", "starting", False
+        self.work = options.epochs * (train_size + self.test_work)
+        self.done, self.doing, self.stop = 0, "starting", False
+        self.where = "epoch 1" if options.epochs else "test"
         self.start, self.over = time.monotonic(), threading.Event()
         self.ticker = threading.Thread(target=self.tick, daemon=True)
         self.ticker.start()
@@ -141,9 +136,16 @@ class Progress:
     def tick(self):
         """Rewrite the line that moves, also while a mini-batch takes long."""
         while not self.over.wait(0.2):
-            rest = self.options.epochs * self.epoch_work - self.done
-            left = f", {self.estimate(rest)} left" if self.done else ""
+            known = self.done and not self.stop
+            left = f", {self.estimate(self.work - self.done)} left" if known else ""
             self.say(f"{left}: {self.doing}", moving=True)
+
+    def interrupt(self, signal_number, frame):
+        """End the training after this mini-batch, and the program at the next Ctrl-C."""
+        self.stop = True
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        rest = "testing and saving" if self.options.save else "testing"
+        say(f"Ctrl-C: no more training, only {rest}. Ctrl-C again quits at once.")
 
     def close(self):
         self.over.set()
@@ -159,8 +161,6 @@ class Progress:
     def after_batch(self, where, k, count, size, means):
         self.done += size
         self.where, self.doing = where, f"mini-batch {k}/{count}, {figures(*means)}"
-        if self.options.version == "naive" and self.done == size:
-            self.say(f": an epoch takes about {self.estimate(self.epoch_work)} (minutes:seconds)")
 
     def before_test(self):
         self.doing = "testing"
@@ -184,14 +184,12 @@ def figures(loss, error):
     return f"loss {loss:.4f}, error {100 * error:.2f} %"
 
 
-# Data
-
+# --- Data
 def load_mnist(folder):
     """Return (x_train, y_train), (x_test, y_test), and download what the folder lacks.
 
-    Images are uint8 (n, rows, columns, 1), labels uint8 (n,). Raises ValueError for a file that
-    is not what it should be, ConnectionError for one that is neither there nor on the mirrors,
-    other OSErrors for what cannot be read.
+    Images are uint8 (n, rows, columns, 1), labels uint8 (n,). Raises ValueError for a wrong file,
+    ConnectionError for one that is neither there nor on the mirrors, OSError for other trouble.
     """
     if not (folder := Path(folder)).is_dir():
         raise NotADirectoryError(f"{folder}: expected a folder of MNIST files, got none")
@@ -207,11 +205,9 @@ def load_mnist(folder):
             raise ValueError(f"{folder}: {name} is missing, and {strangers[0].name} is not of MNIST")
         arrays[name], _ = read_idx(download(name, folder), name)
     x_train, y_train, x_test, y_test = arrays.values()
-    for x, y, part in ((x_train, y_train, "train"), (x_test, y_test, "t10k")):
-        if len(x) != len(y):
-            raise ValueError(f"{folder}: {part} has {len(x)} images but {len(y)} labels")
-    if x_train.shape[1:] != x_test.shape[1:]:
-        raise ValueError(f"{folder}: images of {x_train.shape[1:]} and of {x_test.shape[1:]} pixels")
+    counts, sizes = [len(array) for array in arrays.values()], [x_train.shape[1:], x_test.shape[1:]]
+    if counts[::2] != counts[1::2] or sizes[0] != sizes[1]:
+        raise ValueError(f"{folder}: {counts} images and labels, of {sizes} pixels, do not fit")
     return (x_train[..., None], y_train), (x_test[..., None], y_test)
 
 
@@ -245,14 +241,12 @@ def download(name, folder):
         say(f"Downloading {path.name} from {mirror.split('/')[2]}")
         try:
             content = fetch(f"{mirror}{path.name}", BYTES[name])
-            unpacked = gzip.GzipFile(fileobj=io.BytesIO(content)).read(BYTES[name] + 1)
+            unpacked = zlib.decompressobj(31).decompress(content, BYTES[name] + 1)  # 31: gzip
             if hashlib.sha256(unpacked).hexdigest() == FILES[name]:
                 write_whole(path, lambda file: file.write(content))  # noqa: B023 - at once
                 return path
             problems.append("wrong sha256")
-        except (EOFError, gzip.BadGzipFile, zlib.error):
-            problems.append("not a whole gzip file")
-        except OSError as problem:
+        except (OSError, zlib.error) as problem:
             problems.append(str(problem))
     raise ConnectionError(f"no mirror gave {path.name} ({', '.join(problems)})")
 
@@ -265,16 +259,16 @@ def fetch(url, size):
         try:
             response = requests.get(url, stream=True, timeout=(ANSWER, PATIENCE))
             response.raise_for_status()
-            for piece in itertools.chain([b""], response.iter_content(8192), [None]):
+            for piece in itertools.chain([b""], response.iter_content(1 << 16), [None]):
                 pieces.put(piece)  # nothing yet, but it answers; its content; that was all
         except Exception as problem:  # noqa: BLE001 - four libraries are at work
             status = getattr(getattr(problem, "response", None), "status_code", None)
             pieces.put(ConnectionError(status or type(problem).__name__))
 
     threading.Thread(target=ask, daemon=True).start()  # no timeout stops a slow name server
-    content, patience, end = bytearray(), ANSWER, time.monotonic() + LIMIT
+    content, patience = bytearray(), ANSWER
     with contextlib.suppress(queue.Empty):
-        while len(content) <= size and time.monotonic() < end:
+        while len(content) <= size:
             piece = pieces.get(timeout=patience)
             if piece is None:
                 return bytes(content)
@@ -286,8 +280,7 @@ def fetch(url, size):
     raise ConnectionError("too slow" if len(content) <= size else "too long")
 
 
-# Drawn digits
-
+# --- Drawn digits
 # Ways to write a digit, which stands first; then its strokes, through points of a grid of 10 x 10:
 # 37 is x = 3, y = 7.
 STROKES = (
@@ -338,12 +331,10 @@ def draw_strokes(strokes, n, rng):
     return 255 - 255 * np.exp(-down.transpose(0, 2, 1) @ across)  # a spot of ink at each point
 
 
-# Pictures of digits: Pillow is needed only here
-
+# --- Pictures of digits: Pillow is needed only here
 def read_pictures(net, options):
     """Print what the network reads in each file. Returns the exit status: 1 if one is bad."""
     from PIL import Image, ImageOps
-
     Image.MAX_IMAGE_PIXELS = None  # it would warn; the limit here is below
     rows = []
     for path in options.read:
@@ -374,11 +365,9 @@ def as_mnist(picture):
     centre of its mass in the middle, light on dark. Raises ValueError where there is none.
     """
     from PIL import Image
-
     pixels = np.asarray(picture.convert("RGBA").convert("RGBa"), np.float32)  # a: times opacity
     pixels, ink = cut_out(pixels)
-    margin = 1 + max(ink.shape) // 50
-    inside = slice(margin, -margin), slice(margin, -margin)
+    inside = slice(4, -4), slice(4, -4)
     if ink[inside].size and np.mean(edge(ink[inside]) > 0) > 0.9:
         with contextlib.suppress(ValueError):  # a sheet of paper, with a digit unless it is empty
             _, ink = cut_out(pixels[inside])
@@ -407,12 +396,10 @@ def edge(pixels):
     return np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
 
 
-# Plots: matplotlib is needed only here
-
+# --- Plots: matplotlib is needed only here
 def plot_training(path, losses, tests, net, test_set, title):
     """Draw the loss, the test error after each epoch, the first filters and misread digits."""
     from matplotlib.figure import Figure
-
     figure = Figure(figsize=(9.5 if losses else 5, 6.4), layout="constrained")
     figure.suptitle(f"{title}: test error {100 * tests[-1][2]:.2f} %")
     *left, right = figure.subfigures(1, 2 if losses else 1, squeeze=False)[0]
@@ -423,26 +410,21 @@ def plot_training(path, losses, tests, net, test_set, title):
         sums = np.convolve(losses, np.ones(window))[: len(losses)]
         means = sums / np.minimum(np.arange(len(losses)) + 1, window)  # at first of fewer
         axes.plot(means, "--", color="tab:blue")
-        axes.set(xlabel="mini-batch", yscale="log")
-        axes.set_ylabel(f"loss of each mini-batch, and mean of {window}", color="tab:blue")
+        label = f"loss of each mini-batch, and mean of {window} (dashed)"
+        axes.set(xlabel="mini-batch", ylabel=label, yscale="log")
         axes = axes.twinx()
         batches, _, errors = np.transpose(tests)
         axes.plot(batches, 100 * errors, "o-", color="tab:red")
-        axes.set_ylabel("test error after each epoch, %", color="tab:red")
-        axes.set_ylim(0, 120 * max(errors) + 0.1)
+        axes.set(ylabel="test error after each epoch, % (dots)", ylim=(0, 120 * max(errors) + 0.1))
     x, y = test_set
-    answers = np.concatenate([net.predict(scale(x[k : k + 1000])) for k in range(0, len(x), 1000)])
-    answers, labels = answers.argmax(axis=1), y.argmax(axis=1)
+    answers, labels = net.predict(scale(x)).argmax(axis=1), y.argmax(axis=1)
     wrong = np.flatnonzero(answers != labels)
-    W = net.layers[0].W
-    lower = right
+    W, lower = net.layers[0].W, right
     if W is not None and W.ndim == 4:
         upper, lower = right.subfigures(2, 1, height_ratios=[1, 1.6])
         show(upper.subplots(), mosaic(W[:, :, 0].transpose(2, 0, 1)), "filters of the first layer")
     lower.suptitle(f"the first of {len(wrong)} misread digits")
-    grid = lower.subplots(3, 5)
-    for axes in grid.flat:
-        axes.axis("off")
+    grid = lower.subplots(3, 5, subplot_kw={"visible": False})
     for k, axes in zip(wrong, grid.flat):
         show(axes, x[k, :, :, 0], f"read {answers[k]}, is {labels[k]}")
     write_whole(path, lambda file: figure.savefig(file, format="png", dpi=140))
@@ -451,38 +433,34 @@ def plot_training(path, losses, tests, net, test_set, title):
 def plot_pictures(path, rows, net):
     """Draw how each picture came, how the network saw it, its first maps, and its answers."""
     from matplotlib.figure import Figure
-
     figure = Figure(figsize=(10, 2.5 * len(rows)), facecolor="0.95", layout="constrained")
     grid = figure.subplots(len(rows), 4, squeeze=False, width_ratios=[1, 1, 2, 1.2])
     for (came, saw, maps, bars), (name, picture, image, answers) in zip(grid, rows):
         show(came, picture, name)
         show(saw, image, "as the network sees it")
-        maps.axis("off")
+        maps.set(visible=False)
         A = net.layers[0].forward_propagate(scale(image[None, :, :, None]))
         if A.ndim == 4:
             show(maps, mosaic(A[0].transpose(2, 0, 1)), "after the first convolution")
         bars.barh(range(len(answers)), 100 * answers)
-        bars.set(xlim=(0, 100), xlabel="probability, %", yticks=range(len(answers)))
-        bars.invert_yaxis()
+        bars.set(xlim=(0, 100), xlabel="probability, %", yticks=range(10), ylim=(9.5, -0.5))
     write_whole(path, lambda file: figure.savefig(file, format="png", dpi=140))
 
 
 def show(axes, picture, title):
     axes.imshow(picture, cmap="gray")
     axes.set_title(title, fontsize=9)
-    axes.axis("off")
+    axes.set(xticks=[], yticks=[], frame_on=False, visible=True)
 
 
 def mosaic(images, columns=8):
     """Put images, (n, height, width), side by side in rows, with a gap of a pixel."""
     images = np.pad(images, ((0, -len(images) % columns), (0, 1), (0, 1)), constant_values=np.nan)
-    _, height, width = images.shape
-    rows = images.reshape(-1, columns, height, width).transpose(0, 2, 1, 3)
-    return rows.reshape(-1, columns * width)
+    rows = images.reshape(-1, columns, *images.shape[1:]).transpose(0, 2, 1, 3)
+    return rows.reshape(-1, columns * images.shape[2])
 
 
-# Screen and files
-
+# --- Screen and files
 def say(line, moving=False):
     """Print a line: one that moves on terminals alone, and none once nobody reads (`| head -1`)."""
     try:
@@ -502,7 +480,7 @@ def say(line, moving=False):
 def write_whole(path, write):
     """Call write(file) with a new file beside path, then move it there. It is whole, or not there."""
     path = os.path.realpath(path)
-    part = f"{path}.{secrets.token_hex(4)}.part"
+    part = f"{path}.{os.urandom(4).hex()}.part"
     try:
         with open(part, "xb") as file:  # x: it must not exist
             write(file)
@@ -514,8 +492,7 @@ def write_whole(path, write):
             os.remove(part)
 
 
-# Command line
-
+# --- Command line
 def at_least(least, kind):
     """Return a converter for argparse: text to a finite number of this kind, not below least."""
 
@@ -543,42 +520,32 @@ def writable(text):
 
 def parse_arguments():
     """Return the command line's options, the model's defaults filled in."""
-    defaults = {}
-    for name in ("epochs", "learning_rate", "decay"):
-        each = ", ".join(f"{DEFAULTS[model][name]} for {model}" for model in DEFAULTS)
-        defaults[name] = f"(default: {each})"
     natural, count, number = at_least(0, int), at_least(1, int), at_least(0, float)
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    epilog = f"Defaults of each model: {DEFAULTS}"
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], epilog=epilog)
     add = parser.add_argument
     add("model", choices=DEFAULTS, help="the network: one hidden layer, one convolution, or two")
     add("version", nargs="?", choices=["sg", "naive"], default="sg",
         help="the layers: cnn_sg.py, by stride groups (default), or cnn_naive.py, by loops")
-    add("--data", type=Path, metavar="DIR", help="folder of the files of MNIST, or of others with "
-        "their names and format (default: the folder of this script)")
-    add("--drawn", action="store_true", help="train on digits that this program draws")
-    add("--split", type=number, metavar="X",
-        help="shuffle all images, train on this fraction of them (0.95), test on the others")
+    data = parser.add_mutually_exclusive_group()
+    data.add_argument("--data", type=Path, metavar="DIR",
+        help="folder of the four files of MNIST, or of others like them (default: this program's)")
+    data.add_argument("--drawn", action="store_true", help="train on digits that this program draws")
+    add("--split", type=number, metavar="X", help="shuffle all, train on this fraction, test on the rest")
     add("--samples", type=count, metavar="N", help="train on the first N images, test on at most N")
-    add("--epochs", type=natural, metavar="N", help="how often to go through the training set; 0, "
-        f"with --load, only tests {defaults['epochs']}")
-    add("--batch-size", type=count, default=32, metavar="N",
-        help="images in a mini-batch (default: %(default)s)")
-    add("--learning-rate", type=number, metavar="X",
-        help=f"step length of gradient descent {defaults['learning_rate']}")
-    add("--decay", type=number, metavar="X",
-        help=f"the learning rate is multiplied by it after each epoch {defaults['decay']}")
+    add("--epochs", type=natural, metavar="N", help="rounds of training; 0, with --load, only tests")
+    add("--batch-size", type=count, default=32, metavar="N", help="images in a mini-batch (default: 32)")
+    add("--learning-rate", type=number, metavar="X", help="step length of gradient descent")
+    add("--decay", type=number, metavar="X", help="by it the learning rate is multiplied after an epoch")
     add("--weight-decay", type=number, default=0.0, metavar="X",
-        help="adds X / 2 times the sum of squared weights to the loss (default: %(default)s)")
+        help="adds X / 2 times the sum of squared weights to the loss (default: 0)")
     add("--seed", type=natural, metavar="N", help="fixes first weights and order of the images")
     add("--load", type=Path, metavar="FILE.npz", help="start from weights that --save wrote")
     add("--save", type=writable, metavar="FILE.npz", help="write the weights after training")
-    add("--read", nargs="+", metavar="FILE",
-        help="read the digit in each of these pictures with the weights of --load; needs Pillow")
+    add("--read", nargs="+", metavar="FILE", help="read a digit in each picture; needs Pillow")
     add("--plot", type=writable, metavar="FILE.png",
         help="draw a picture of the training, or of what --read does; needs matplotlib")
     options = parser.parse_args()
-    if options.drawn and options.data:
-        parser.error("--drawn not allowed with argument --data")
     if options.read and (options.save or not options.load):
         parser.error("--read needs --load FILE.npz, and has nothing to --save")
     if options.epochs == 0 and not options.load:
@@ -588,26 +555,25 @@ def parse_arguments():
     for used, package, module in (options.read, "Pillow", "PIL"), (options.plot, *2 * ["matplotlib"]):
         if used and importlib.util.find_spec(module) is None:
             parser.error(f"this needs {package}: {sys.executable} -m pip install {package}")
-    for name, value in DEFAULTS[options.model].items():
-        if getattr(options, name) is None:
-            setattr(options, name, value)
+    given = {name: value for name, value in vars(options).items() if value is not None}
+    vars(options).update(DEFAULTS[options.model] | given)
     return options
 
 
 def choose_data(options):
     """Return training set, test set, and a note for the results: empty for real data."""
-    sets, note = None, ""
-    if not options.drawn:
-        try:
-            sets = load_mnist(options.data or HERE)
-        except ConnectionError as problem:
-            names = ", ".join(f"{name}.gz" for name in FILES)
-            if options.data:
-                raise ConnectionError(f"{problem}; put into {options.data}: {names}") from None
-            say(f"MNIST could not be had: {problem}.\nPut into {HERE}:\n{names}")
-    if sets is None:
+    note = " (drawn digits, not MNIST)"
+    try:
+        if not options.drawn:
+            sets, note = load_mnist(options.data or HERE), ""
+    except ConnectionError as problem:
+        names = ", ".join(f"{name}.gz" for name in FILES)
+        if options.data:
+            raise ConnectionError(f"{problem}; put into {options.data}: {names}") from None
+        say(f"MNIST could not be had: {problem}.\nPut into {HERE}:\n{names}")
+    if note:
         say("Training on drawn digits, not MNIST: this program draws them.")
-        sets, note = (draw_digits(12_000, 1), draw_digits(2_000, 2)), " (drawn digits, not MNIST)"
+        sets = draw_digits(12_000, 1), draw_digits(2_000, 2)
     if options.split is not None:
         x, y = (np.concatenate(parts) for parts in zip(*sets))
         order = np.random.default_rng(options.seed).permutation(len(x))
@@ -618,42 +584,30 @@ def choose_data(options):
     return *((x[: options.samples], y[: options.samples]) for x, y in sets), note
 
 
-def make_network(options, classes):
-    """Return the network of these options, with the weights of --load if there are any."""
-    cnn = importlib.import_module(f"cnn_{options.version}")
-    net = cnn.Network(models(cnn, classes)[options.model], options.seed)
-    if options.load:
-        net.load(options.load)
-    return net
-
-
 def main():
     """Load the data, train the network, print the error on the test set."""
     if sys.stdout is None:
         raise OSError(f"standard output is closed: send it to a file, or to {os.devnull}")
     options = parse_arguments()
     np.seterr(over="ignore", invalid="ignore")  # if training diverges, one line says so
+    classes = 10
+    if not options.read:
+        *sets, note = choose_data(options)
+        classes = 1 + int(max(y.max() for _, y in sets))
+    cnn = importlib.import_module(f"cnn_{options.version}")
+    net = cnn.Network(models(cnn, classes)[options.model], options.seed)
+    if options.load:
+        net.load(options.load)
     if options.read:
-        return read_pictures(make_network(options, 10), options)
-    *sets, note = choose_data(options)
-    classes = 1 + int(max(y.max() for _, y in sets))
+        return read_pictures(net, options)
     train_set, test_set = ((x, np.eye(classes, dtype=np.float32)[y]) for x, y in sets)
-    net = make_network(options, classes)
     sizes = len(train_set[0]), len(test_set[0])
-    who = f"{options.model} (cnn_{options.version})"
     if options.epochs:
-        say(f"Training {who} on {sizes[0]:,} images, testing on {sizes[1]:,}")
+        say(f"Training {options.model} ({cnn.__name__}) on {sizes[0]:,} images, testing on {sizes[1]:,}")
     else:
-        say(f"Testing {who} on {sizes[1]:,} images")
+        say(f"Testing {options.model} ({cnn.__name__}) on {sizes[1]:,} images")
     progress = Progress(options, *sizes)
-
-    def stop(signal_number, frame):
-        progress.stop = True
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        rest = "testing and saving" if options.save else "testing"
-        say(f"Ctrl-C: no more training, only {rest}. Ctrl-C again quits at once.")
-
-    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGINT, progress.interrupt)
     with contextlib.closing(progress):
         losses, tests = train(net, train_set, test_set, options, progress)
         finished = len(tests) == options.epochs

@@ -156,8 +156,8 @@ class Downloads(Folder):
             "403": "403",
             "404": "404",
             "500": "500",
-            "html": "not a whole gzip file",
-            "cut": "ChunkedEncodingError|ConnectionError|not a whole gzip file",
+            "html": "Error -3 .*",
+            "cut": "ChunkedEncodingError|ConnectionError|wrong sha256",
             "other": "wrong sha256",
             "bomb": "wrong sha256",
             "long": "too long",
@@ -166,7 +166,7 @@ class Downloads(Folder):
             "silent": "ReadTimeout|too slow",
             "loop": "302|TooManyRedirects",
             "nowhere": "[A-Z][A-Za-z]+(Error|URL)",
-            "chunks": "ChunkedEncodingError|ConnectionError|InvalidChunkLength|ValueError|not a whole gzip",
+            "chunks": "ChunkedEncodingError|ConnectionError|InvalidChunkLength|ValueError|wrong sha256|Error -3.*",
             "http://127.0.0.1:1/": "ConnectionError",
             "http://mirror.invalid/": "ConnectionError|too slow",
         }
@@ -188,18 +188,6 @@ class Downloads(Folder):
         with mock.patch.object(mnist, "ANSWER", 0.2), self.assertRaises(ConnectionError):
             self.load("silent", "silent", "silent")
         self.assertLess(time.monotonic() - start, 2)
-
-    def test_a_file_has_a_bounded_time_in_all(self):
-        start = time.monotonic()
-        with mock.patch.object(mnist, "LIMIT", 0.5), mock.patch.object(mnist, "PATIENCE", 5):
-            with mock.patch("requests.Response.iter_content", self.slow), self.assertRaises(OSError):
-                mnist.fetch(f"{self.address}/fine/t10k-labels-idx1-ubyte.gz", 10_000)
-        self.assertLess(time.monotonic() - start, 3)
-
-    def slow(self, size):
-        for _ in range(100):
-            time.sleep(0.1)
-            yield b"1"
 
     def test_what_cannot_be_kept_is_as_good_as_not_there(self):
         full = mock.patch("builtins.open", side_effect=OSError(28, "No space left on device"))
@@ -266,7 +254,7 @@ class Files(Folder):
             (images, gzip.compress(whole[:-1]), "60 x 6 x 7 announced, 2519 there"),
             (images, gzip.compress(whole + b"1"), "60 x 6 x 7 announced, more there"),
             (labels, gzip.compress(whole), "not a whole IDX file of 1 axes"),
-            (labels, gzip.compress(idx(np.zeros(59, np.uint8))), "train has 60 images but 59 labels"),
+            (labels, gzip.compress(idx(np.zeros(59, np.uint8))), ".60, 59, 30, 30. images and labels, .* do not fit"),
             (labels, gzip.compress(idx(np.zeros(0, np.uint8))), "not a whole IDX file"),
         ]
         for name, content, message in cases:
@@ -295,7 +283,7 @@ class Files(Folder):
         self.write()
         images = idx(np.zeros((30, 5, 7), np.uint8))
         (self.folder / "t10k-images-idx3-ubyte.gz").write_bytes(gzip.compress(images))
-        with self.assertRaisesRegex(ValueError, r"images of \(6, 7\) and of \(5, 7\) pixels"):
+        with self.assertRaisesRegex(ValueError, r"images and labels, of .*6, 7.*5, 7.* pixels, do not fit"):
             mnist.load_mnist(self.folder)
 
     def test_only_mnist_itself_in_the_default_folder(self):
@@ -331,8 +319,7 @@ class Files(Folder):
     def test_the_time_outs(self):
         self.assertLess(mnist.ANSWER * len(mnist.MIRRORS), 10)  # seconds, without a network
         self.assertLessEqual(mnist.PATIENCE, 30)
-        self.assertLessEqual(mnist.LIMIT, 900)
-        self.assertGreaterEqual(mnist.LIMIT, 60)
+        self.assertLess(max(mnist.BYTES.values()) / 4 / 65536 * mnist.PATIENCE, 3600)  # for a file
 
     def test_written_whole_or_not_at_all(self):
         path = self.folder / "picture.png"
@@ -346,7 +333,7 @@ class Files(Folder):
             mnist.write_whole(path, fail)
         self.assertEqual((self.names(), path.read_bytes()), (["picture.png"], b"first"))
         (self.folder / "picture.png.00000000.part").write_bytes(b"mine")
-        taken = mock.patch("secrets.token_hex", lambda n: "00000000")
+        taken = mock.patch("os.urandom", bytes)
         with taken, contextlib.suppress(OSError):
             mnist.write_whole(path, lambda file: file.write(b"second"))
         link = self.folder / "link"
@@ -374,8 +361,8 @@ class Recorder:
         self.during("evaluate")
         return None, *(len(X) if each is None else each for each in self.test)
 
-    def save(self, path):
-        Path(path).write_bytes(b"weights")
+    def load(self, path):
+        pass
 
 
 class Terminal(io.StringIO):
@@ -491,20 +478,18 @@ class Training(unittest.TestCase):
             progress.before_test()
             progress.tick()
         first, second, third = out.getvalue().split("\r")[1:]
-        self.assertRegex(first, "^0:30 test: starting *$")
+        self.assertRegex(first, "^0:30 epoch 1: starting *$")
         self.assertRegex(second, r"^0:30 epoch 1/2, 4:30 left: mini-batch 1/3, loss 1.5000, error 25.00 % *$")
         self.assertRegex(third, "^0:30 epoch 1/2, 0:30 left: testing *$")
 
-    def test_naive_says_how_long_it_will_take(self):
+    def test_naive_says_how_long_a_test_will_take(self):
         out = io.StringIO()
         progress = self.progress(version="naive")
         with contextlib.redirect_stdout(out), mock.patch("time.monotonic", lambda: 130.0):
             progress.before_test()
             progress.after_batch("epoch 1/2", 1, 3, 20, (1, 1))
-            progress.after_batch("epoch 1/2", 2, 3, 20, (1, 1))
             progress.before_test()
-        epoch = "0:30 epoch 1/2: an epoch takes about 2:30 (minutes:seconds)"
-        self.assertEqual(out.getvalue().splitlines(), [epoch, "0:30 epoch 1/2: testing takes about 0:30"])
+        self.assertEqual(out.getvalue(), "0:30 epoch 1/2: testing takes about 1:00\n")
 
     def test_a_line_moves_while_a_mini_batch_takes_long(self):
         out = Terminal()
@@ -755,7 +740,7 @@ class CommandLine(Program):
                 self.assertEqual(signal.getsignal(signal.SIGINT), signal.SIG_DFL)
 
         progress, net = [], Recorder(during=interrupt)
-        with mock.patch.object(mnist, "make_network", lambda options, classes: net):
+        with mock.patch.object(cnn_sg, "Network", lambda layers, seed: net):
             out = self.run_main("flat", *self.data(), "--epochs", epochs, "--load", HERE, code=code)
         self.assertIn("Ctrl-C: no more training, only testing. Ctrl-C again quits at once.\n", out)
         self.assertRegex(out, rf"Test set: {FIGURES}\n$")
@@ -837,7 +822,7 @@ class CommandLine(Program):
         import pty
 
         ours, theirs = pty.openpty()
-        with self.start("flat", *self.data(), "--epochs", 2, stdout=theirs) as process:
+        with self.start("flat", *self.data(), "--epochs", 2, "--seed", 1, "--batch-size", 4, stdout=theirs) as process:
             os.close(theirs)
             shown = b""
             with contextlib.suppress(OSError):  # that is how it ends
@@ -917,7 +902,7 @@ class Missing(Program):
         cases = (("matplotlib", "matplotlib", ["--plot", self.folder / "p.png"]),
                  ("PIL", "Pillow", ["--load", file, "--read", "x.png"]))  # fmt: skip
         for module, name, arguments in cases:
-            with mock.patch("importlib.util.find_spec", lambda each: None if each == module else found(each)):
+            with mock.patch("importlib.util.find_spec", lambda each, module=module: None if each == module else found(each)):
                 errors = self.run_main("cnn", *arguments, code=2)
             self.assertRegex(errors, f"this needs {name}: .*pip install {name}\n$")
 
