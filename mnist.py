@@ -73,8 +73,8 @@ def train(net, train_set, test_set, options, progress):
     """Train by mini-batch gradient descent until the last epoch, or Ctrl-C.
 
     A set is a pair: images, uint8 (n, rows, columns, channels), and labels, one-hot (n, classes).
-    Returns the loss of each mini-batch; and after each epoch (mini-batches so far, loss, error on
-    the test set). Raises ArithmeticError for a loss that is not finite.
+    Returns the loss of each mini-batch, and (mini-batches so far, loss, error) of each test, after
+    an epoch. Raises ArithmeticError for a loss that is not finite.
     """
     x, y = train_set
     rng = np.random.default_rng(options.seed)
@@ -86,18 +86,16 @@ def train(net, train_set, test_set, options, progress):
         order = rng.permutation(len(x))[: count * size].reshape(count, size)
         sums = np.zeros(2)
         for k, batch in enumerate(order, 1):
+            if progress.stop:
+                return losses, tests
             _, loss, error = net.train(scale(x[batch]), y[batch], learning_rate, options.weight_decay)
             if not math.isfinite(loss):
                 raise ArithmeticError(f"{DIVERGED} (epoch {epoch}, mini-batch {k})")
             losses.append(loss)
             sums += loss, error
             progress.after_batch(f"epoch {epoch}/{options.epochs}", k, count, size, sums / k)
-            if progress.stop:
-                return losses, tests
         tests.append((len(losses), *evaluate(net, *test_set, progress)))
         progress.after_epoch(sums / count, tests[-1][1:], guessing=math.log(y.shape[1]))
-        if progress.stop:
-            break
         learning_rate *= options.decay
     return losses, tests
 
@@ -136,27 +134,24 @@ class Progress:
     def tick(self):
         """Rewrite the line that moves, also while a mini-batch takes long."""
         while not self.over.wait(0.2):
-            known = self.done and not self.stop
-            left = f", {self.estimate(self.work - self.done)} left" if known else ""
-            self.say(f"{left}: {self.doing}", moving=True)
+            left = f", {self.clock(self.work / self.done - 1)} left" if self.done else ""
+            say(f"{self.clock()} {self.where}{left}: {self.doing}", moving=True)
 
     def interrupt(self, signal_number, frame):
         """End the training after this mini-batch, and the program at the next Ctrl-C."""
         self.stop = True
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        rest = "testing and saving" if self.options.save else "testing"
-        say(f"Ctrl-C: no more training, only {rest}. Ctrl-C again quits at once.")
+        saving = " and saving" if self.options.save else ""
+        say(f"Ctrl-C: no more training, only testing{saving}. Ctrl-C again quits at once.")
 
     def close(self):
         self.over.set()
         self.ticker.join()
 
-    def say(self, text, moving=False):
-        say(f"{clock(time.monotonic() - self.start)} {self.where}{text}", moving)
-
-    def estimate(self, work):
-        """The time for as much work as training on so many images, once some is done."""
-        return clock((time.monotonic() - self.start) * work / self.done)
+    def clock(self, share=1):
+        """Minutes and seconds since the start, or for a share of what is done: 75 s are 1:15."""
+        seconds = round(share * (time.monotonic() - self.start))
+        return f"{seconds // 60}:{seconds % 60:02}"
 
     def after_batch(self, where, k, count, size, means):
         self.done += size
@@ -165,19 +160,15 @@ class Progress:
     def before_test(self):
         self.doing = "testing"
         if self.options.version == "naive" and self.done:
-            self.say(f": testing takes about {self.estimate(self.test_work)}")
+            takes = self.clock(self.test_work / self.done)
+            say(f"{self.clock()} {self.where}: testing takes about {takes}")
 
     def after_epoch(self, means, test, guessing):
-        self.say(f": {figures(*means)}; test {figures(*test)}")
+        say(f"{self.clock()} {self.where}: {figures(*means)}; test {figures(*test)}")
         if means[0] >= guessing:
             say(f"No better than guessing, a loss of {guessing:.2f}: try a lower --learning-rate")
         if sys.stdout is None and not (self.options.save or self.options.plot):
             sys.exit()  # nobody reads any further, and there is nothing to write
-
-
-def clock(seconds):
-    """Minutes and seconds: 75 -> 1:15."""
-    return f"{round(seconds) // 60}:{round(seconds) % 60:02}"
 
 
 def figures(loss, error):
@@ -254,7 +245,6 @@ def download(name, folder):
 def fetch(url, size):
     """Return what is at url, up to size bytes. Raises ConnectionError, which says why in a word."""
     pieces = queue.Queue(maxsize=8)
-
     def ask():
         try:
             response = requests.get(url, stream=True, timeout=(ANSWER, PATIENCE))
@@ -264,7 +254,6 @@ def fetch(url, size):
         except Exception as problem:  # noqa: BLE001 - four libraries are at work
             status = getattr(getattr(problem, "response", None), "status_code", None)
             pieces.put(ConnectionError(status or type(problem).__name__))
-
     threading.Thread(target=ask, daemon=True).start()  # no timeout stops a slow name server
     content, patience = bytearray(), ANSWER
     with contextlib.suppress(queue.Empty):
@@ -281,22 +270,17 @@ def fetch(url, size):
 
 
 # --- Drawn digits
-# Ways to write a digit, which stands first; then its strokes, through points of a grid of 10 x 10:
-# 37 is x = 3, y = 7.
-STROKES = (
+STROKES = (  # ways to write a digit: first which it is; then strokes, 37 is x = 3, y = 7 of 10 x 10
     "0 502114285987837150", "0 60311417396885826040", "0 703013275988846131", "1 5059", "1 325059",
     "1 325059 2989", "1 6048", "2 1230608274461989", "2 123060827447190816376998",
-    "2 1320608375370998", "2 12407173462817365888", "2 2240626437094999", "2 21617355182889",
-    "2 32516355284798", "2 1340635629174798", "3 1130708264447587693917", "3 1080447687693917",
-    "3 124071633465775918", "3 225072643374865808", "3 205071543565774818", "4 201585 7169",
+    "2 1320608375370998", "2 2240626437094999", "2 1340635629174798", "3 1130708264447587693917",
+    "3 1080447687693917", "3 225072643374865808", "3 205071543565774818", "4 201585 7169",
     "4 600696 6069", "4 201436658069", "4 11154685 818469", "5 8020145477684918",
-    "5 20145477684918 2090", "5 90402464765828", "5 9041335466582908", "5 71312344665819",
-    "5 403465674918 4090", "5 90302455673807", "5 402546583907 4091", "6 703115285977653617",
-    "6 5024173968765426", "6 804216184978764617", "6 40172969775526", "7 108039", "7 1140805449",
-    "7 108039 2575", "7 1310805549", "8 725021335577592816446372",
-    "8 50223454737150 54262859877654", "8 81402244766838275481", "8 71301234665838366371",
-    "8 82613133656839274582", "9 7350211335647269", "9 73502113356472755829", "9 7240122454726549",
-    "9 736031234472 7379",
+    "5 90402464765828", "5 9041335466582908", "5 403465674918 4090", "5 90302455673807",
+    "6 703115285977653617", "6 5024173968765426", "6 804216184978764617", "6 40172969775526",
+    "7 108039", "7 1140805449", "7 108039 2575", "7 1310805549", "8 725021335577592816446372",
+    "8 50223454737150 54262859877654", "8 81402244766838275481", "8 82613133656839274582",
+    "9 7350211335647269", "9 73502113356472755829", "9 7240122454726549", "9 736031234472 7379",
 )  # fmt: skip
 
 
@@ -313,7 +297,7 @@ def draw_digits(n, seed):
 def draw_strokes(strokes, n, rng):
     """Draw one way to write a digit n times, each time a little differently: (n, 28, 28)."""
     grid = np.stack(np.divmod(np.arange(100), 10), axis=1)
-    wobbly_grid = grid + rng.normal(0, 0.6, (n, 100, 2))
+    wobbly_grid = grid + rng.normal(0, 0.8, (n, 100, 2))
     curve = []
     for stroke in strokes:
         knots = [int(stroke[k : k + 2]) for k in range(0, len(stroke), 2)]
@@ -361,8 +345,8 @@ def read_pictures(net, options):
 def as_mnist(picture):
     """Return a picture of a digit, an Image of PIL, as MNIST would have it: uint8 (28, 28).
 
-    As for MNIST, the digit is cut out, fitted into 20 x 20 pixels and put into 28 x 28 with the
-    centre of its mass in the middle, light on dark. Raises ValueError where there is none.
+    It is cut out, fitted into 20 x 20 pixels, and put light on dark into 28 x 28 with the centre of
+    its mass in the middle. Raises ValueError where there is none.
     """
     from PIL import Image
     pixels = np.asarray(picture.convert("RGBA").convert("RGBa"), np.float32)  # a: times opacity
@@ -410,8 +394,7 @@ def plot_training(path, losses, tests, net, test_set, title):
         sums = np.convolve(losses, np.ones(window))[: len(losses)]
         means = sums / np.minimum(np.arange(len(losses)) + 1, window)  # at first of fewer
         axes.plot(means, "--", color="tab:blue")
-        label = f"loss of each mini-batch, and mean of {window} (dashed)"
-        axes.set(xlabel="mini-batch", ylabel=label, yscale="log")
+        axes.set(xlabel="mini-batch", ylabel=f"loss, and mean of {window} (dashed)", yscale="log")
         axes = axes.twinx()
         batches, _, errors = np.transpose(tests)
         axes.plot(batches, 100 * errors, "o-", color="tab:red")
@@ -495,14 +478,12 @@ def write_whole(path, write):
 # --- Command line
 def at_least(least, kind):
     """Return a converter for argparse: text to a finite number of this kind, not below least."""
-
     def convert(text):
         with contextlib.suppress(ValueError):
             if least <= kind(text) < math.inf:
                 return kind(text)
-        name = {int: "an integer", float: "a number"}[kind]
+        name = "an integer" if kind is int else "a number"
         raise argparse.ArgumentTypeError(f"expected {name} >= {least}, got {text!r}")
-
     return convert
 
 
@@ -525,11 +506,9 @@ def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], epilog=epilog)
     add = parser.add_argument
     add("model", choices=DEFAULTS, help="the network: one hidden layer, one convolution, or two")
-    add("version", nargs="?", choices=["sg", "naive"], default="sg",
-        help="the layers: cnn_sg.py, by stride groups (default), or cnn_naive.py, by loops")
+    add("version", nargs="?", choices=["sg", "naive"], default="sg", help="stride groups, or loops")
     data = parser.add_mutually_exclusive_group()
-    data.add_argument("--data", type=Path, metavar="DIR",
-        help="folder of the four files of MNIST, or of others like them (default: this program's)")
+    data.add_argument("--data", type=Path, metavar="DIR", help="folder of MNIST, or of such files")
     data.add_argument("--drawn", action="store_true", help="train on digits that this program draws")
     add("--split", type=number, metavar="X", help="shuffle all, train on this fraction, test on the rest")
     add("--samples", type=count, metavar="N", help="train on the first N images, test on at most N")
@@ -537,14 +516,12 @@ def parse_arguments():
     add("--batch-size", type=count, default=32, metavar="N", help="images in a mini-batch (default: 32)")
     add("--learning-rate", type=number, metavar="X", help="step length of gradient descent")
     add("--decay", type=number, metavar="X", help="by it the learning rate is multiplied after an epoch")
-    add("--weight-decay", type=number, default=0.0, metavar="X",
-        help="adds X / 2 times the sum of squared weights to the loss (default: 0)")
+    add("--weight-decay", type=number, default=0.0, metavar="X", help="a share of W added to dW")
     add("--seed", type=natural, metavar="N", help="fixes first weights and order of the images")
     add("--load", type=Path, metavar="FILE.npz", help="start from weights that --save wrote")
     add("--save", type=writable, metavar="FILE.npz", help="write the weights after training")
     add("--read", nargs="+", metavar="FILE", help="read a digit in each picture; needs Pillow")
-    add("--plot", type=writable, metavar="FILE.png",
-        help="draw a picture of the training, or of what --read does; needs matplotlib")
+    add("--plot", type=writable, metavar="FILE.png", help="draw the training, or what --read does")
     options = parser.parse_args()
     if options.read and (options.save or not options.load):
         parser.error("--read needs --load FILE.npz, and has nothing to --save")
@@ -567,10 +544,9 @@ def choose_data(options):
         if not options.drawn:
             sets, note = load_mnist(options.data or HERE), ""
     except ConnectionError as problem:
-        names = ", ".join(f"{name}.gz" for name in FILES)
         if options.data:
-            raise ConnectionError(f"{problem}; put into {options.data}: {names}") from None
-        say(f"MNIST could not be had: {problem}.\nPut into {HERE}:\n{names}")
+            raise ConnectionError(f"{problem}; put into {options.data}: {', '.join(FILES)}") from None
+        say(f"MNIST could not be had: {problem}.\nPut into {HERE}:\n{', '.join(FILES)}")
     if note:
         say("Training on drawn digits, not MNIST: this program draws them.")
         sets = draw_digits(12_000, 1), draw_digits(2_000, 2)
@@ -601,12 +577,11 @@ def main():
     if options.read:
         return read_pictures(net, options)
     train_set, test_set = ((x, np.eye(classes, dtype=np.float32)[y]) for x, y in sets)
-    sizes = len(train_set[0]), len(test_set[0])
-    if options.epochs:
-        say(f"Training {options.model} ({cnn.__name__}) on {sizes[0]:,} images, testing on {sizes[1]:,}")
-    else:
-        say(f"Testing {options.model} ({cnn.__name__}) on {sizes[1]:,} images")
-    progress = Progress(options, *sizes)
+    trained, tested = len(train_set[0]), len(test_set[0])
+    who = f"{options.model} ({cnn.__name__}) on"
+    training = f"Training {who} {trained:,} images, testing on {tested:,}"
+    say(training if options.epochs else f"Testing {who} {tested:,} images")
+    progress = Progress(options, trained, tested)
     signal.signal(signal.SIGINT, progress.interrupt)
     with contextlib.closing(progress):
         losses, tests = train(net, train_set, test_set, options, progress)

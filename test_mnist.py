@@ -459,7 +459,10 @@ class Training(unittest.TestCase):
 
     def test_clock(self):
         for seconds, text in ((0, "0:00"), (9.4, "0:09"), (59.6, "1:00"), (75, "1:15"), (4000, "66:40")):
-            self.assertEqual(mnist.clock(seconds), text)
+            with mock.patch("time.monotonic", lambda seconds=seconds: 100 + seconds):
+                progress = self.progress()
+                progress.start = 100
+                self.assertEqual(progress.clock(), text)
 
     def progress(self, **options):
         options = argparse.Namespace(**{"epochs": 2, "version": "sg", "save": None, "plot": None, **options})
@@ -730,7 +733,7 @@ class CommandLine(Program):
         self.assertRegex(out.splitlines()[-1], rf"^Test set: {FIGURES}$")
         self.assertTrue(weights.exists())
 
-    def interrupted(self, what, epochs, code):
+    def interrupted(self, what, epochs, code, size=60):
         """The output, and the network, of a run with Ctrl-C in a step or a test of the 1st epoch."""
 
         def interrupt(now):
@@ -741,7 +744,7 @@ class CommandLine(Program):
 
         progress, net = [], Recorder(during=interrupt)
         with mock.patch.object(cnn_sg, "Network", lambda layers, seed: net):
-            out = self.run_main("flat", *self.data(), "--epochs", epochs, "--load", HERE, code=code)
+            out = self.run_main("flat", *self.data(), "--epochs", epochs, "--load", HERE, "--batch-size", size, code=code)
         self.assertIn("Ctrl-C: no more training, only testing. Ctrl-C again quits at once.\n", out)
         self.assertRegex(out, rf"Test set: {FIGURES}\n$")
         return out, len(net.steps), len(net.tests)
@@ -753,7 +756,7 @@ class CommandLine(Program):
         out, *calls = self.interrupted("evaluate", epochs=2, code=130)
         self.assertEqual(calls, [1, 1])
         self.assertIn("Stopped in epoch 1/2, after 1 mini-batches", out)
-        out, *calls = self.interrupted("train", epochs=1, code=130)
+        out, *calls = self.interrupted("train", epochs=1, code=130, size=20)
         self.assertEqual(calls, [1, 1])
         self.assertIn("Stopped in epoch 1/1, after 1 mini-batches", out)
         out, *calls = self.interrupted("evaluate", epochs=0, code=0)
@@ -1065,13 +1068,13 @@ class DrawnDigits(Program):
         lines = [line for line in out.splitlines() if not line.startswith("Downloading")]
         self.assertRegex(lines[0], r"^MNIST could not be had: no mirror gave .*\.$")
         self.assertRegex(lines[1], "^Put into .*:$")
-        self.assertEqual(lines[2], ", ".join(f"{name}.gz" for name in mnist.FILES))
+        self.assertEqual(lines[2], ", ".join(mnist.FILES))
         self.assertIn("drawn digits, not MNIST", lines[3])
         self.assertIn("on 12,000 images, testing on 2,000", lines[4])
         self.assertRegex(lines[-1], rf"^Test set \(drawn digits, not MNIST\): {FIGURES}$")
         self.assertLess(float(lines[-1].split()[-2]), 25)
         errors = self.run_program("flat", "--data", ".", cwd=self.folder, env=environment, code=1)
-        self.assertRegex(errors, "^mnist.py: no mirror gave .*; put into .*t10k-labels-idx1-ubyte.gz\n$")
+        self.assertRegex(errors, "^mnist.py: no mirror gave .*; put into .*t10k-labels-idx1-ubyte\n$")
 
     def test_what_cannot_be_written_does_not_keep_them_from_being_used(self):
         options = argparse.Namespace(drawn=False, data=None, split=None, samples=20, seed=1)
