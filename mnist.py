@@ -4,9 +4,7 @@
 # ///
 """Train a network of cnn_sg.py or cnn_naive.py to read handwritten digits.
 
-    python3 mnist.py cnn
-
-downloads MNIST into this folder, trains, and prints the error on the test set.
+`python3 mnist.py cnn` downloads MNIST into this folder, trains, and prints the test error.
 """
 
 import argparse
@@ -58,13 +56,13 @@ DEFAULTS = {  # for each model
 
 
 def models(cnn, classes):
-    """Each model is a list of layers of cnn, a cnn_*.py module. A new one needs its DEFAULTS, too."""
-    conv, pool, flat = cnn.ConvLayer_ReLU, cnn.PoolLayer_Max, cnn.FlatLayer
-    relu, softmax = cnn.FCLayer_ReLU, cnn.FCLayer_Softmax
+    """Each model is a list of layers of cnn, a cnn_*.py module. A new one needs DEFAULTS, too."""
+    conv, pool, flat, relu = cnn.ConvLayer_ReLU, cnn.PoolLayer_Max, cnn.FlatLayer, cnn.FCLayer_ReLU
+    last = cnn.FCLayer_Softmax(classes)
     return {
-        "flat": [flat(), relu(100), softmax(classes)],
-        "cnn": [conv(32, 3), pool(2, 2), flat(), relu(100), softmax(classes)],
-        "lenet": [conv(20, 5), pool(2, 2), conv(50, 5), pool(2, 2), flat(), relu(500), softmax(classes)],
+        "flat": [flat(), relu(100), last],
+        "cnn": [conv(32, 3), pool(2, 2), flat(), relu(100), last],
+        "lenet": [conv(20, 5), pool(2, 2), conv(50, 5), pool(2, 2), flat(), relu(500), last],
     }
 
 
@@ -80,7 +78,7 @@ def train(net, train_set, test_set, options, progress):
     rng = np.random.default_rng(options.seed)
     size = min(options.batch_size, len(x))
     count = len(x) // size
-    learning_rate, losses, tests = options.learning_rate, [], []
+    rate, losses, tests = options.learning_rate, [], []
     for epoch in range(1, options.epochs + 1):
         # A few images may be left over: a step for them alone would be as long as any other.
         order = rng.permutation(len(x))[: count * size].reshape(count, size)
@@ -88,7 +86,7 @@ def train(net, train_set, test_set, options, progress):
         for k, batch in enumerate(order, 1):
             if progress.stop:
                 return losses, tests
-            _, loss, error = net.train(scale(x[batch]), y[batch], learning_rate, options.weight_decay)
+            _, loss, error = net.train(scale(x[batch]), y[batch], rate, options.weight_decay)
             if not math.isfinite(loss):
                 raise ArithmeticError(f"{DIVERGED} (epoch {epoch}, mini-batch {k})")
             losses.append(loss)
@@ -96,7 +94,7 @@ def train(net, train_set, test_set, options, progress):
             progress.after_batch(f"epoch {epoch}/{options.epochs}", k, count, size, sums / k)
         tests.append((len(losses), *evaluate(net, *test_set, progress)))
         progress.after_epoch(sums / count, tests[-1][1:], guessing=math.log(y.shape[1]))
-        learning_rate *= options.decay
+        rate *= options.decay
     return losses, tests
 
 
@@ -125,8 +123,7 @@ class Progress:
     def __init__(self, options, train_size, test_size):
         self.options, self.test_work = options, 0.4 * test_size  # in images to train on
         self.work = options.epochs * (train_size + self.test_work)
-        self.done, self.doing, self.stop = 0, "starting", False
-        self.where = "epoch 1" if options.epochs else "test"
+        self.done, self.stop, self.where, self.doing = 0, False, "start", "first mini-batch"
         self.start, self.over = time.monotonic(), threading.Event()
         self.ticker = threading.Thread(target=self.tick, daemon=True)
         self.ticker.start()
@@ -138,7 +135,6 @@ class Progress:
             say(f"{self.clock()} {self.where}{left}: {self.doing}", moving=True)
 
     def interrupt(self, signal_number, frame):
-        """End the training after this mini-batch, and the program at the next Ctrl-C."""
         self.stop = True
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         saving = " and saving" if self.options.save else ""
@@ -160,8 +156,7 @@ class Progress:
     def before_test(self):
         self.doing = "testing"
         if self.options.version == "naive" and self.done:
-            takes = self.clock(self.test_work / self.done)
-            say(f"{self.clock()} {self.where}: testing takes about {takes}")
+            say(f"{self.clock()} {self.where}: test takes {self.clock(self.test_work / self.done)}")
 
     def after_epoch(self, means, test, guessing):
         say(f"{self.clock()} {self.where}: {figures(*means)}; test {figures(*test)}")
@@ -180,7 +175,7 @@ def load_mnist(folder):
     """Return (x_train, y_train), (x_test, y_test), and download what the folder lacks.
 
     Images are uint8 (n, rows, columns, 1), labels uint8 (n,). Raises ValueError for a wrong file,
-    ConnectionError for one that is neither there nor on the mirrors, OSError for other trouble.
+    ConnectionError for one that is neither there nor to be had, OSError for other trouble.
     """
     if not (folder := Path(folder)).is_dir():
         raise NotADirectoryError(f"{folder}: expected a folder of MNIST files, got none")
@@ -193,7 +188,7 @@ def load_mnist(folder):
         raise ValueError(f"{strangers[0]}: not of MNIST; {REMEDY}; other data go with --data DIR")
     for name in [name for name in FILES if arrays[name] is None]:
         if strangers:  # MNIST would be mixed with something else
-            raise ValueError(f"{folder}: {name} is missing, and {strangers[0].name} is not of MNIST")
+            raise ValueError(f"{folder}: {name} is missing, {strangers[0].name} is not of MNIST")
         arrays[name], _ = read_idx(download(name, folder), name)
     x_train, y_train, x_test, y_test = arrays.values()
     counts, sizes = [len(array) for array in arrays.values()], [x_train.shape[1:], x_test.shape[1:]]
@@ -218,8 +213,7 @@ def read_idx(path, name):
     except (EOFError, gzip.BadGzipFile, zlib.error) as damage:
         raise ValueError(f"{path}: not a whole gzip file ({damage}); {REMEDY}") from None
     if header[:4] != bytes([0, 0, 8, axes]) or len(numbers) != math.prod(shape) or 0 in shape:
-        has = len(numbers) if len(numbers) <= math.prod(shape) else "more"
-        facts = f"{header[:4].hex() or 'nothing'}, then {' x '.join(map(str, shape))} announced, {has} there"
+        facts = f"{header[:4].hex() or 'nothing'}, {shape} announced, {len(numbers)} bytes there"
         raise ValueError(f"{path}: not a whole IDX file of {axes} axes ({facts}); {REMEDY}")
     is_mnist = hashlib.sha256(header + numbers).hexdigest() == FILES[name]
     return np.frombuffer(numbers, np.uint8).reshape(shape), is_mnist
@@ -381,7 +375,7 @@ def edge(pixels):
 
 
 # --- Plots: matplotlib is needed only here
-def plot_training(path, losses, tests, net, test_set, title):
+def plot_training(path, losses, tests, net, x, y, title):
     """Draw the loss, the test error after each epoch, the first filters and misread digits."""
     from matplotlib.figure import Figure
     figure = Figure(figsize=(9.5 if losses else 5, 6.4), layout="constrained")
@@ -399,7 +393,6 @@ def plot_training(path, losses, tests, net, test_set, title):
         batches, _, errors = np.transpose(tests)
         axes.plot(batches, 100 * errors, "o-", color="tab:red")
         axes.set(ylabel="test error after each epoch, % (dots)", ylim=(0, 120 * max(errors) + 0.1))
-    x, y = test_set
     answers, labels = net.predict(scale(x)).argmax(axis=1), y.argmax(axis=1)
     wrong = np.flatnonzero(answers != labels)
     W, lower = net.layers[0].W, right
@@ -461,7 +454,7 @@ def say(line, moving=False):
 
 
 def write_whole(path, write):
-    """Call write(file) with a new file beside path, then move it there. It is whole, or not there."""
+    """Call write(file) with a new file beside path, then move it there: whole, or not at all."""
     path = os.path.realpath(path)
     part = f"{path}.{os.urandom(4).hex()}.part"
     try:
@@ -509,13 +502,13 @@ def parse_arguments():
     add("version", nargs="?", choices=["sg", "naive"], default="sg", help="stride groups, or loops")
     data = parser.add_mutually_exclusive_group()
     data.add_argument("--data", type=Path, metavar="DIR", help="folder of MNIST, or of such files")
-    data.add_argument("--drawn", action="store_true", help="train on digits that this program draws")
-    add("--split", type=number, metavar="X", help="shuffle all, train on this fraction, test on the rest")
+    data.add_argument("--drawn", action="store_true", help="train on digits drawn by this program")
+    add("--split", type=number, metavar="X", help="train on this fraction of all, shuffled")
     add("--samples", type=count, metavar="N", help="train on the first N images, test on at most N")
-    add("--epochs", type=natural, metavar="N", help="rounds of training; 0, with --load, only tests")
-    add("--batch-size", type=count, default=32, metavar="N", help="images in a mini-batch (default: 32)")
+    add("--epochs", type=natural, metavar="N", help="rounds of training; 0 with --load only tests")
+    add("--batch-size", type=count, default=32, metavar="N", help="images in a mini-batch (32)")
     add("--learning-rate", type=number, metavar="X", help="step length of gradient descent")
-    add("--decay", type=number, metavar="X", help="by it the learning rate is multiplied after an epoch")
+    add("--decay", type=number, metavar="X", help="of the learning rate: times X after an epoch")
     add("--weight-decay", type=number, default=0.0, metavar="X", help="a share of W added to dW")
     add("--seed", type=natural, metavar="N", help="fixes first weights and order of the images")
     add("--load", type=Path, metavar="FILE.npz", help="start from weights that --save wrote")
@@ -523,15 +516,13 @@ def parse_arguments():
     add("--read", nargs="+", metavar="FILE", help="read a digit in each picture; needs Pillow")
     add("--plot", type=writable, metavar="FILE.png", help="draw the training, or what --read does")
     options = parser.parse_args()
-    if options.read and (options.save or not options.load):
-        parser.error("--read needs --load FILE.npz, and has nothing to --save")
-    if options.epochs == 0 and not options.load:
-        parser.error("--epochs 0 needs --load FILE.npz: there is nothing to test without training")
+    if (options.read or options.epochs == 0) and not options.load:
+        parser.error("--read and --epochs 0 need --load FILE.npz: there is no training")
     if options.load and not options.load.exists():
         parser.error(f"--load: there is no file {options.load}")
-    for used, package, module in (options.read, "Pillow", "PIL"), (options.plot, *2 * ["matplotlib"]):
-        if used and importlib.util.find_spec(module) is None:
-            parser.error(f"this needs {package}: {sys.executable} -m pip install {package}")
+    for used, module, name in (("read", "PIL", "pillow"), ("plot", "matplotlib", "matplotlib")):
+        if getattr(options, used) and importlib.util.find_spec(module) is None:
+            parser.error(f"this needs {name}: {sys.executable} -m pip install {name}")
     given = {name: value for name, value in vars(options).items() if value is not None}
     vars(options).update(DEFAULTS[options.model] | given)
     return options
@@ -539,14 +530,14 @@ def parse_arguments():
 
 def choose_data(options):
     """Return training set, test set, and a note for the results: empty for real data."""
-    note = " (drawn digits, not MNIST)"
+    names, note = ", ".join(FILES), " (drawn digits, not MNIST)"
     try:
         if not options.drawn:
             sets, note = load_mnist(options.data or HERE), ""
     except ConnectionError as problem:
         if options.data:
-            raise ConnectionError(f"{problem}; put into {options.data}: {', '.join(FILES)}") from None
-        say(f"MNIST could not be had: {problem}.\nPut into {HERE}:\n{', '.join(FILES)}")
+            raise ConnectionError(f"{problem}; put into {options.data}: {names}") from None
+        say(f"MNIST could not be had: {problem}.\nPut into {HERE}:\n{names}")
     if note:
         say("Training on drawn digits, not MNIST: this program draws them.")
         sets = draw_digits(12_000, 1), draw_digits(2_000, 2)
@@ -555,7 +546,7 @@ def choose_data(options):
         order = np.random.default_rng(options.seed).permutation(len(x))
         first, rest = np.split(order, [round(options.split * len(x))])
         if not len(first) or not len(rest):
-            raise ValueError(f"--split {options.split:g}: nothing is left of {len(x)} images for one part")
+            raise ValueError(f"--split {options.split:g}: a part has none of {len(x)} images")
         sets = (x[first], y[first]), (x[rest], y[rest])
     return *((x[: options.samples], y[: options.samples]) for x, y in sets), note
 
@@ -577,11 +568,11 @@ def main():
     if options.read:
         return read_pictures(net, options)
     train_set, test_set = ((x, np.eye(classes, dtype=np.float32)[y]) for x, y in sets)
-    trained, tested = len(train_set[0]), len(test_set[0])
+    sizes = len(train_set[0]), len(test_set[0])
     who = f"{options.model} ({cnn.__name__}) on"
-    training = f"Training {who} {trained:,} images, testing on {tested:,}"
-    say(training if options.epochs else f"Testing {who} {tested:,} images")
-    progress = Progress(options, trained, tested)
+    training = f"Training {who} {sizes[0]:,} images, testing on {sizes[1]:,}"
+    say(training if options.epochs else f"Testing {who} {sizes[1]:,} images")
+    progress = Progress(options, *sizes)
     signal.signal(signal.SIGINT, progress.interrupt)
     with contextlib.closing(progress):
         losses, tests = train(net, train_set, test_set, options, progress)
@@ -594,7 +585,7 @@ def main():
         net.save(options.save)
         say(f"Weights saved in {options.save}")
     if options.plot:
-        plot_training(options.plot, losses, tests, net, test_set, options.model + note)
+        plot_training(options.plot, losses, tests, net, *test_set, options.model + note)
         say(f"Picture saved in {options.plot}")
     say(f"Test set{note}: {figures(*tests[-1][1:])}")
     return 0 if finished else 130

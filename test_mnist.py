@@ -206,7 +206,7 @@ class Downloads(Folder):
     def test_mnist_is_not_mixed_with_other_data(self):
         self.write(n=62)
         next(self.folder.glob("*train-labels*")).unlink()
-        message = "train-labels-idx1-ubyte is missing, and train-images-idx3-ubyte.gz is not of MNIST"
+        message = "train-labels-idx1-ubyte is missing, train-images-idx3-ubyte.gz is not of MNIST"
         with self.assertRaisesRegex(ValueError, message), mock.patch("mnist.fetch") as fetch:
             self.load("fine")
         self.assertFalse(fetch.called)
@@ -251,8 +251,8 @@ class Files(Folder):
             (images, b"", "not a whole IDX file of 3 axes .nothing"),
             (images, gzip.compress(b"\0\0\x08\x01" + whole[4:]), "not a whole IDX file of 3 axes .00000801"),
             (images, gzip.compress(b"\0\0\x08\x03ab"), "not a whole IDX file"),
-            (images, gzip.compress(whole[:-1]), "60 x 6 x 7 announced, 2519 there"),
-            (images, gzip.compress(whole + b"1"), "60 x 6 x 7 announced, more there"),
+            (images, gzip.compress(whole[:-1]), ".60, 6, 7. announced, 2519 bytes there"),
+            (images, gzip.compress(whole + b"1"), ".60, 6, 7. announced, 2521 bytes there"),
             (labels, gzip.compress(whole), "not a whole IDX file of 1 axes"),
             (labels, gzip.compress(idx(np.zeros(59, np.uint8))), ".60, 59, 30, 30. images and labels, .* do not fit"),
             (labels, gzip.compress(idx(np.zeros(0, np.uint8))), "not a whole IDX file"),
@@ -301,7 +301,7 @@ class Files(Folder):
         asked = []
         read = gzip.GzipFile.read
         watch = mock.patch("gzip.GzipFile.read", lambda file, n: asked.append(n) or read(file, n))
-        with watch, self.assertRaisesRegex(ValueError, "60000 x 60000 x 60000 announced, 1000000"):
+        with watch, self.assertRaisesRegex(ValueError, ".60000, 60000, 60000. announced, 1000000"):
             mnist.load_mnist(self.folder)
         self.assertLess(max(asked), 3e9)
 
@@ -366,8 +366,13 @@ class Recorder:
 
 
 class Terminal(io.StringIO):
+    flushed = 0
+
     def isatty(self):
         return True
+
+    def flush(self):
+        self.flushed += 1
 
 
 class Training(unittest.TestCase):
@@ -481,7 +486,7 @@ class Training(unittest.TestCase):
             progress.before_test()
             progress.tick()
         first, second, third = out.getvalue().split("\r")[1:]
-        self.assertRegex(first, "^0:30 epoch 1: starting *$")
+        self.assertRegex(first, "^0:30 start: first mini-batch *$")
         self.assertRegex(second, r"^0:30 epoch 1/2, 4:30 left: mini-batch 1/3, loss 1.5000, error 25.00 % *$")
         self.assertRegex(third, "^0:30 epoch 1/2, 0:30 left: testing *$")
 
@@ -492,7 +497,7 @@ class Training(unittest.TestCase):
             progress.before_test()
             progress.after_batch("epoch 1/2", 1, 3, 20, (1, 1))
             progress.before_test()
-        self.assertEqual(out.getvalue(), "0:30 epoch 1/2: testing takes about 1:00\n")
+        self.assertEqual(out.getvalue(), "0:30 epoch 1/2: test takes 1:00\n")
 
     def test_a_line_moves_while_a_mini_batch_takes_long(self):
         out = Terminal()
@@ -509,6 +514,7 @@ class Training(unittest.TestCase):
             mnist.say("x" * 30, moving=True)
             mnist.say("done")
         self.assertEqual(out.getvalue(), "\r" + "x" * 19 + "\rdone" + " " * 15 + "\n")
+        self.assertEqual(out.flushed, 2)
         out = io.StringIO()
         with contextlib.redirect_stdout(out):
             mnist.say("moving", moving=True)
@@ -625,7 +631,7 @@ class CommandLine(Program):
         np.testing.assert_array_equal(x, plain[:40])
         for split in (0, 0.000001, 0.9999, 1, 2):
             options.split = split
-            with self.assertRaisesRegex(ValueError, "--split .*: nothing is left of 90 images"):
+            with self.assertRaisesRegex(ValueError, "--split .*: a part has none of 90 images"):
                 mnist.choose_data(options)
 
     def test_save_and_load_between_the_versions(self):
@@ -655,7 +661,7 @@ class CommandLine(Program):
             (["cnm"], "invalid choice: 'cnm'"),
             (["cnn", "nave"], "invalid choice: 'nave'"),
             (["cnn", "--epochs", "1.5"], "--epochs: expected an integer >= 0, got '1.5'"),
-            (["cnn", "--epochs", "0"], "--epochs 0 needs --load"),
+            (["cnn", "--epochs", "0"], "--epochs 0 need --load"),
             (["cnn", "--batch-size", "0"], "--batch-size: expected an integer >= 1, got '0'"),
             (["cnn", "--samples", "-1"], "--samples: expected an integer >= 1, got '-1'"),
             (["cnn", "--learning-rate", "fast"], "--learning-rate: expected a number >= 0, got 'fast'"),
@@ -666,8 +672,7 @@ class CommandLine(Program):
             (["cnn", "--seed", "x"], "--seed: expected an integer >= 0, got 'x'"),
             (["cnn", "--drawn", "--data", "."], "not allowed with argument"),
             (["cnn", "--load", str(self.folder / "no.npz")], "--load: there is no file .*no.npz"),
-            (["cnn", "--read", "x.png"], "--read needs --load"),
-            (["cnn", "--load", str(file), "--save", "w.npz", "--read", "x.png"], "nothing to --save"),
+            (["cnn", "--read", "x.png"], "--read and .* need --load"),
             (["cnn", "--save", str(self.folder)], "--save: .* cannot be written: it is not a file"),
             (["cnn", "--save", os.devnull], "--save: .* cannot be written"),
             (["cnn", "--save", str(self.folder / "none" / "w.npz")], "--save: .* cannot be written"),
@@ -860,7 +865,7 @@ class Plots(Program):
         test_set = x, np.eye(3)[labels]
         losses = list(map(float, range(1, 251)))
         tests = [(125, 0.3, 0.1), (250, 0.2, 0.04)]
-        figure, titles = self.figure(mnist.plot_training, losses, tests, net, test_set, "name")
+        figure, titles = self.figure(mnist.plot_training, losses, tests, net, *test_set, "name")
         misread = [f"read {answers[k]}, is {labels[k]}" for k in (7, 33)]
         self.assertEqual(titles, ["filters of the first layer", *misread])
         self.assertEqual(figure.get_suptitle(), "name: test error 4.00 %")
@@ -873,7 +878,7 @@ class Plots(Program):
         np.testing.assert_array_equal(shown[1], x[7, :, :, 0])
         np.testing.assert_array_equal(shown[0][:3, :3], net.layers[0].W[:, :, 0, 0])
         flat = cnn_sg.Network([cnn_sg.FlatLayer(), cnn_sg.FCLayer_Softmax(3)], 1)
-        without, titles = self.figure(mnist.plot_training, [], tests[1:], flat, test_set, "name")
+        without, titles = self.figure(mnist.plot_training, [], tests[1:], flat, *test_set, "name")
         self.assertNotIn("filters of the first layer", titles)
         self.assertLess(without.get_figwidth(), figure.get_figwidth())
         self.assertEqual([axes for axes in without.axes if axes.lines], [])
@@ -903,7 +908,7 @@ class Missing(Program):
         file = self.folder / "w.npz"
         file.touch()
         cases = (("matplotlib", "matplotlib", ["--plot", self.folder / "p.png"]),
-                 ("PIL", "Pillow", ["--load", file, "--read", "x.png"]))  # fmt: skip
+                 ("PIL", "pillow", ["--load", file, "--read", "x.png"]))  # fmt: skip
         for module, name, arguments in cases:
             with mock.patch("importlib.util.find_spec", lambda each, module=module: None if each == module else found(each)):
                 errors = self.run_main("cnn", *arguments, code=2)
@@ -949,6 +954,10 @@ class Pictures(Program):
         for profile in (ink.sum(axis=0), ink.sum(axis=1)):
             self.assertAlmostEqual(np.average(np.arange(28), weights=profile), 13.5, delta=0.51)
         self.assertEqual((np.ptp(np.flatnonzero(ink.any(axis=1))), ink.max()), (19, 255))
+
+    def test_a_thin_line(self):
+        image = mnist.as_mnist(self.picture(size=(100, 200), box=(50, 20, 50, 180)))
+        self.assertEqual((np.count_nonzero(image), image.max()), (20, 255))
 
     def test_a_sheet_of_paper_on_a_table(self):
         plain = mnist.as_mnist(self.picture())
@@ -1017,6 +1026,8 @@ class Pictures(Program):
         np.testing.assert_array_equal(shown[2][:26, 27:53], A[0, :, :, 1])
         widths = [bar.get_width() for bar in figure.axes[3].patches]
         np.testing.assert_allclose(widths, 100 * answers)
+        self.assertEqual(figure.axes[3].get_ylim(), (9.5, -0.5))
+        self.assertEqual(figure.axes[3].get_xlim(), (0, 100))
 
     @unittest.skipUnless(REAL, "the real files are not at hand")
     def test_digits_of_mnist_come_back_as_they_were(self):
