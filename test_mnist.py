@@ -1028,6 +1028,9 @@ class Pictures(Program):
         np.testing.assert_allclose(widths, 100 * answers)
         self.assertEqual(figure.axes[3].get_ylim(), (9.5, -0.5))
         self.assertEqual(figure.axes[3].get_xlim(), (0, 100))
+        self.assertEqual(figure.axes[3].get_xlabel(), "probability, %")
+        single, _ = Plots.figure(self, mnist.plot_pictures, rows[:1], net)
+        self.assertEqual(len(single.axes), 4)
 
     @unittest.skipUnless(REAL, "the real files are not at hand")
     def test_digits_of_mnist_come_back_as_they_were(self):
