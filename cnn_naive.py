@@ -238,12 +238,12 @@ class FCLayer_ReLU(ReLU, FCLayer):
 
 
 class FCLayer_Sigmoid(FCLayer):
-    """Fully connected, g(Z) = 1 / (1 + exp(-Z)). g' = g (1 - g). Each output is a yes or no."""
+    """Fully connected, g(Z) = 1 / (1 + exp(-Z)), log g = -log(1 + exp(-Z)), g' = g (1 - g)."""
 
     def g(self, Z):
         self.log_A, self.log_1_A = -np.logaddexp(0, -Z), -np.logaddexp(0, Z)  # of A and 1 - A
-        above_0, below_1 = np.finfo(Z.dtype).tiny, 1 - np.finfo(Z.dtype).epsneg
-        return np.clip(np.exp(self.log_A), above_0, below_1)  # the loss divides by A (1 - A)
+        limits = np.finfo(Z.dtype)  # the loss divides by A and by 1 - A: they must not be 0
+        return np.clip(np.exp(self.log_A), limits.tiny, 1 - limits.epsneg)
 
     def times_g_prime(self, dA):
         return dA * self.A * (1 - self.A)
@@ -264,7 +264,7 @@ class FCLayer_Softmax(FCLayer):
         return np.maximum(np.exp(self.log_A), np.finfo(Z.dtype).tiny)  # the loss divides by A
 
     def times_g_prime(self, dA):
-        """Sum dA_k dg_k / dZ_j over k. The factor is g_j (1 - g_j) for k = j, else -g_k g_j."""
+        """dZ_j = sum of dA_k dg_k / dZ_j over k = A_j (dA_j - sum of dA_k A_k over k)."""
         return self.A * (dA - (dA * self.A).sum(axis=1, keepdims=True))
 
     def loss(self, Y):
@@ -332,8 +332,9 @@ class Network:
     def save(self, path):
         """Write the weights to path as .npz: beside it first, so that path is always whole."""
         weights = {name: getattr(*place, None) for name, place in self._weights().items()}
-        _check("Network.save", _count(self.layers) != "?", "weights from train or load", "none")
-        path = os.path.realpath(path)  # a link stays a link
+        made = all(W is not None for W in weights.values())
+        _check("Network.save", made, "weights from train or load", "none")
+        path = os.path.realpath(path)  # a link stays a link; what is there must be a file
         _check("Network.save", os.path.isfile(path) or not os.path.exists(path), "a file", path)
         with tempfile.TemporaryDirectory(".part", f"{path}.") as folder:
             part = os.path.join(folder, "weights.npz")

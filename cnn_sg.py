@@ -22,8 +22,8 @@ def stride_groups(A, fh, fw, s):
     """Cut A (n_m, ih, iw, n_c) into windows of fh x fw pixels, one stride group after another.
 
     A group is every g-th window, g = ceil(f / s), along both axes (f is fh for rows, fw for
-    columns). Its windows start g * s >= f pixels apart: they share no pixel, so that adding to
-    them all at once adds to no pixel twice. (Only adding needs groups, reading would not.)
+    columns). Its windows start g * s >= f pixels apart: they share no pixel. So `group += ...` is
+    right; where a pixel occurs twice, NumPy loses additions. (Reading alone needs no groups.)
     Yields pairs. outputs: the index of the group in an array (n_m, oh, ow, ...); group: its
     windows, a view of A of shape (n_m, windows down, windows across, fh, fw, n_c).
     """
@@ -120,12 +120,11 @@ class ConvLayer(Layer):
         oh, ow = (ih - fh) // s + 1, (iw - fw) // s + 1
         shapes = {"W": (fh, fw, n_c, n_f), "b": (1, 1, 1, n_f)}
         _new_weights(self, A_prev, fh * fw * n_c, fh * fw * n_f, **shapes)
-        # For speed only: lets neighbours in memory be the samples (F) or the pixels (C).
-        self.order = "F" if n_m > fw * n_c else "C"
+        self.order = "F" if n_m > fw * n_c else "C"  # for speed: samples or pixels lie together
         # Each row of the matrix is a window and a 1, each column of Wb a filter and its bias.
         self.matrix = np.empty((oh * ow * n_m, fh * fw * n_c + 1), A_prev.dtype, self.order)
         self.matrix[:, -1] = 1
-        windows = _view_rows(self.matrix[:, :-1], (n_m, oh, ow, fh, fw, n_c))  # fills the matrix
+        windows = _view_rows(self.matrix[:, :-1], (n_m, oh, ow, fh, fw, n_c))  # a view of it
         for outputs, group in stride_groups(np.asarray(A_prev, order=self.order), fh, fw, s):
             windows[outputs] = group
         Wb = np.vstack([self.W.reshape(-1, n_f), self.b.reshape(1, n_f)])
@@ -167,7 +166,7 @@ class PoolLayer(Layer):
 
     def forward_propagate(self, input):
         """(n_m, ih, iw, n_c) -> (n_m, oh, ow, n_c), oh = (ih - fh) // s + 1."""
-        self.A_prev = _pixels_first(_check_images(self, input))
+        self.A_prev = _pixels_first(_check_images(self, input))  # the same, stored for speed
         n_m, ih, iw, n_c = self.A_prev.shape
         fh, fw, s = self.fh, self.fw, self.s
         oh, ow = (ih - fh) // s + 1, (iw - fw) // s + 1
@@ -271,12 +270,12 @@ class FCLayer_ReLU(ReLU, FCLayer):
 
 
 class FCLayer_Sigmoid(FCLayer):
-    """Fully connected, g(Z) = 1 / (1 + exp(-Z)). g' = g (1 - g). Each output is a yes or no."""
+    """Fully connected, g(Z) = 1 / (1 + exp(-Z)), log g = -log(1 + exp(-Z)), g' = g (1 - g)."""
 
     def g(self, Z):
         self.log_A, self.log_1_A = -np.logaddexp(0, -Z), -np.logaddexp(0, Z)  # of A and 1 - A
-        above_0, below_1 = np.finfo(Z.dtype).tiny, 1 - np.finfo(Z.dtype).epsneg
-        return np.clip(np.exp(self.log_A), above_0, below_1)  # the loss divides by A (1 - A)
+        limits = np.finfo(Z.dtype)  # the loss divides by A and by 1 - A: they must not be 0
+        return np.clip(np.exp(self.log_A), limits.tiny, 1 - limits.epsneg)
 
     def times_g_prime(self, dA):
         return dA * self.A * (1 - self.A)
@@ -297,7 +296,7 @@ class FCLayer_Softmax(FCLayer):
         return np.maximum(np.exp(self.log_A), np.finfo(Z.dtype).tiny)  # the loss divides by A
 
     def times_g_prime(self, dA):
-        """Sum dA_k dg_k / dZ_j over k. The factor is g_j (1 - g_j) for k = j, else -g_k g_j."""
+        """dZ_j = sum of dA_k dg_k / dZ_j over k = A_j (dA_j - sum of dA_k A_k over k)."""
         return self.A * (dA - (dA * self.A).sum(axis=1, keepdims=True))
 
     def loss(self, Y):
@@ -365,8 +364,9 @@ class Network:
     def save(self, path):
         """Write the weights to path as .npz: beside it first, so that path is always whole."""
         weights = {name: getattr(*place, None) for name, place in self._weights().items()}
-        _check("Network.save", _count(self.layers) != "?", "weights from train or load", "none")
-        path = os.path.realpath(path)  # a link stays a link
+        made = all(W is not None for W in weights.values())
+        _check("Network.save", made, "weights from train or load", "none")
+        path = os.path.realpath(path)  # a link stays a link; what is there must be a file
         _check("Network.save", os.path.isfile(path) or not os.path.exists(path), "a file", path)
         with tempfile.TemporaryDirectory(".part", f"{path}.") as folder:
             part = os.path.join(folder, "weights.npz")
@@ -493,7 +493,7 @@ def _count(layers):
 
 
 def _view_rows(rows, shape):
-    """A view of the rows, which run (oh, ow, n_m), as an array (n_m, oh, ow, ...)."""
+    """View rows, which run (oh, ow, n_m), as (n_m, oh, ow, ...). Writing to it changes the rows."""
     n_m, oh, ow, *rest = shape
     return np.moveaxis(rows.reshape(oh, ow, n_m, *rest), 2, 0)
 

@@ -57,13 +57,14 @@ DEFAULTS = {  # for each model
 
 def models(cnn, classes):
     """Each model is a list of layers of cnn, a cnn_*.py module. A new one needs DEFAULTS, too."""
-    conv, pool, flat, relu = cnn.ConvLayer_ReLU, cnn.PoolLayer_Max, cnn.FlatLayer, cnn.FCLayer_ReLU
-    last = cnn.FCLayer_Softmax(classes)
     return {
-        "flat": [flat(), relu(100), last],
-        "cnn": [conv(32, 3), pool(2, 2), flat(), relu(100), last],
-        "lenet": [conv(20, 5), pool(2, 2), conv(50, 5), pool(2, 2), flat(), relu(500), last],
-    }
+        "flat": [cnn.FlatLayer(), cnn.FCLayer_ReLU(100), cnn.FCLayer_Softmax(classes)],
+        "cnn": [cnn.ConvLayer_ReLU(32, 3), cnn.PoolLayer_Max(2, 2), cnn.FlatLayer(),
+                cnn.FCLayer_ReLU(100), cnn.FCLayer_Softmax(classes)],
+        "lenet": [cnn.ConvLayer_ReLU(20, 5), cnn.PoolLayer_Max(2, 2),
+                  cnn.ConvLayer_ReLU(50, 5), cnn.PoolLayer_Max(2, 2), cnn.FlatLayer(),
+                  cnn.FCLayer_ReLU(500), cnn.FCLayer_Softmax(classes)],
+    }  # fmt: skip
 
 
 # --- Training
@@ -495,7 +496,11 @@ def writable(text):
 def parse_arguments():
     """Return the command line's options, the model's defaults filled in."""
     natural, count, number = at_least(0, int), at_least(1, int), at_least(0, float)
-    epilog = f"Defaults of each model: {DEFAULTS}"
+    settings = [
+        f"{model} --epochs {epochs} --learning-rate {rate} --decay {decay}"
+        for model, (epochs, rate, decay) in zip(DEFAULTS, map(dict.values, DEFAULTS.values()))
+    ]
+    epilog = f"Defaults: {'; '.join(settings)}"
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], epilog=epilog)
     add = parser.add_argument
     add("model", choices=DEFAULTS, help="the network: one hidden layer, one convolution, or two")
