@@ -22,9 +22,8 @@ def stride_groups(A, fh, fw, s):
     """Cut A (n_m, ih, iw, n_c) into windows of fh x fw pixels, one stride group after another.
 
     A group is every g-th window, g = ceil(f / s), along both axes (f is fh for rows, fw for
-    columns). Its windows start g * s >= f pixels apart: they share no pixel, so that adding to
-    them all at once adds to no pixel twice. A 3 x 3 filter with stride 1 has 9 groups.
-
+    columns). Its windows start g * s >= f pixels apart: they share no pixel. So `group += ...` is
+    right; where a pixel occurs twice, NumPy loses additions. (Reading alone needs no groups.)
     Yields pairs. outputs: the index of the group in an array (n_m, oh, ow, ...); group: its
     windows, a view of A of shape (n_m, windows down, windows across, fh, fw, n_c).
     """
@@ -49,7 +48,7 @@ class Layer:
     arguments = ()  # of the constructor
     weights = ()  # names of the arrays that learn
     W = b = dW = db = A = None  # the first input tells their shapes
-    biases_in_W = np.s_[:0]  # their index: none, as they are in b
+    bias_columns = 0  # how many of the last columns of W hold biases
     initialization = "Glorot"
     rng = np.random.default_rng()  # draws the first weights; a Network brings its own
 
@@ -69,9 +68,8 @@ class Layer:
             W, dW = getattr(self, name), getattr(self, f"d{name}")
             _check(self, dW is not None, "gradients before step", "none yet")
             if weight_decay and name == "W":
-                decay = float(weight_decay) * W
-                decay[self.biases_in_W] = 0
-                dW = dW + decay
+                decaying = W[..., : W.shape[-1] - self.bias_columns]
+                decaying *= 1 - float(learning_rate) * float(weight_decay)
             W -= float(learning_rate) * dW
 
     def backpropagate(self, d, learning_rate):
@@ -85,12 +83,12 @@ class Layer:
 
 
 class ReLU:
-    """Rectified linear unit, g(Z) = max(0, Z). g' is 1 where Z > 0, elsewhere 0."""
+    """For a layer class to derive from: g(Z) = max(0, Z). g' is 1 where Z > 0, elsewhere 0."""
 
     initialization = "He"
 
     def g(self, Z):
-        return np.maximum(np.zeros(Z.shape[-1], Z.dtype), Z, out=Z)  # faster than with a single 0
+        return np.maximum(np.zeros(Z.shape[-1], Z.dtype), Z, out=Z)  # faster than maximum(0, Z)
 
     def times_g_prime(self, dA):
         return dA * (self.A > 0)
@@ -122,38 +120,33 @@ class ConvLayer(Layer):
         oh, ow = (ih - fh) // s + 1, (iw - fw) // s + 1
         shapes = {"W": (fh, fw, n_c, n_f), "b": (1, 1, 1, n_f)}
         _new_weights(self, A_prev, fh * fw * n_c, fh * fw * n_f, **shapes)
-        # In memory, neighbours are the samples (F) or the pixels (C): the longer run copies faster.
-        self.order = "F" if n_m > fw * n_c else "C"
+        self.order = "F" if n_m > fw * n_c else "C"  # for speed: samples or pixels lie together
         # Each row of the matrix is a window and a 1, each column of Wb a filter and its bias.
         self.matrix = np.empty((oh * ow * n_m, fh * fw * n_c + 1), A_prev.dtype, self.order)
         self.matrix[:, -1] = 1
-        windows = _from_rows(self.matrix[:, :-1], (n_m, oh, ow, fh, fw, n_c))
+        windows = _view_rows(self.matrix[:, :-1], (n_m, oh, ow, fh, fw, n_c))  # a view of it
         for outputs, group in stride_groups(np.asarray(A_prev, order=self.order), fh, fw, s):
             windows[outputs] = group
         Wb = np.vstack([self.W.reshape(-1, n_f), self.b.reshape(1, n_f)])
-        Z = _in_pieces(self, self.matrix, oh) @ Wb
-        self.A_prev_shape = A_prev.shape
-        self.A = self.g(_from_rows(Z, (n_m, oh, ow, n_f)))
+        Z = _product(self.matrix, Wb)
+        self.A_prev_shape, self.A = A_prev.shape, self.g(_view_rows(Z, (n_m, oh, ow, n_f)))
         return self.A
 
     def weight_gradients(self, d):
         """Z = matrix Wb, hence dWb = matrix^T dZ."""
         dZ = self.times_g_prime(_check_gradient(self, d))
-        oh = dZ.shape[1]
-        dZ = np.moveaxis(dZ, 0, 2).reshape(-1, self.n_f)  # rows in the order of the matrix's
-        pieces, dZ_pieces = _in_pieces(self, self.matrix, oh), _in_pieces(self, dZ, oh)
-        dWb = (pieces.transpose(0, 2, 1) @ dZ_pieces).sum(axis=0)
+        dZ = np.moveaxis(dZ, 0, 2).reshape(-1, self.n_f)  # rows (oh, ow, n_m), as in the matrix
+        dWb = _transposed_product(self.matrix, dZ)
         self.dW, self.db = dWb[:-1].reshape(self.W.shape), dWb[-1].reshape(self.b.shape)
         return dZ
 
     def gradients(self, d):
         """Z = windows W + b, hence dwindows = dZ W^T. Each pixel has the sum over its windows."""
         dZ = self.weight_gradients(d)
-        fh, fw, n_c, n_f = self.W.shape
-        dwindows = np.matmul(dZ, self.W.reshape(-1, n_f).T, order=self.order)
-        dwindows = _from_rows(dwindows, (*self.A.shape[:3], fh, fw, n_c))
+        dwindows = np.matmul(dZ, self.W.reshape(-1, self.n_f).T, order=self.order)
+        dwindows = _view_rows(dwindows, (*self.A.shape[:3], *self.W.shape[:3]))
         dA_prev = np.zeros(self.A_prev_shape, dZ.dtype, self.order)
-        for outputs, group in stride_groups(dA_prev, fh, fw, self.s):
+        for outputs, group in stride_groups(dA_prev, self.fh, self.fw, self.s):
             group += dwindows[outputs]
         ih, iw = dA_prev.shape[1:3]
         return dA_prev[:, self.p : ih - self.p, self.p : iw - self.p]
@@ -173,11 +166,11 @@ class PoolLayer(Layer):
 
     def forward_propagate(self, input):
         """(n_m, ih, iw, n_c) -> (n_m, oh, ow, n_c), oh = (ih - fh) // s + 1."""
-        self.A_prev = _pixels_first(_check_images(self, input))
+        self.A_prev = _pixels_first(_check_images(self, input))  # the same, stored for speed
         n_m, ih, iw, n_c = self.A_prev.shape
         fh, fw, s = self.fh, self.fw, self.s
         oh, ow = (ih - fh) // s + 1, (iw - fw) // s + 1
-        self.A = np.moveaxis(np.empty((oh, ow, n_m, n_c), self.A_prev.dtype), 2, 0)
+        self.A = np.empty_like(self.A_prev, shape=(n_m, oh, ow, n_c))
         for outputs, windows in stride_groups(self.A_prev, fh, fw, s):
             self.pool(windows, out=self.A[outputs])
         return self.A
@@ -201,12 +194,12 @@ class PoolLayer_Max(PoolLayer):
 
     def share(self, dA, A, windows, dwindows):
         """All to the largest pixel; of several, to the first in row-major order."""
-        left = np.ones_like(A, bool)  # the windows whose largest pixel is still to come
+        left = np.ones_like(A, bool)  # True for windows whose largest pixel is still to come
         for k, l in np.ndindex(self.fh, self.fw):
             smaller = windows[:, :, :, k, l] < A
             dpixels = dA * (left & ~smaller)
             left &= smaller
-            if self.s >= max(self.fh, self.fw):  # a single group: there is nothing to add to
+            if self.s >= max(self.fh, self.fw):  # the only group: += to zeros would be slower
                 dwindows[:, :, :, k, l] = dpixels
             else:
                 dwindows[:, :, :, k, l] += dpixels
@@ -228,7 +221,8 @@ class FlatLayer(Layer):
 
     def forward_propagate(self, input):
         """(n_m, ...) -> (n_m, n), row-major."""
-        A_prev = _check_input(self, input, max(2, np.ndim(input)), "(n_m, ...)")
+        axes = max(2, np.ndim(input))  # of the samples, and at least one more
+        A_prev = _check_input(self, input, axes, "(n_m, ...), not empty")
         self.A_prev_shape = A_prev.shape
         self.A = A_prev.reshape(len(A_prev), -1)
         return self.A
@@ -245,7 +239,7 @@ class FCLayer(Layer):
     """
 
     weights = ("W",)
-    biases_in_W = np.s_[:, -1]
+    bias_columns = 1
 
     def __init__(self, num_neurons):
         self.num_neurons = _integer(self, "num_neurons", num_neurons)
@@ -253,7 +247,7 @@ class FCLayer(Layer):
 
     def forward_propagate(self, input):
         """(n_m, n_in) -> (n_m, num_neurons)."""
-        A_prev = _check_input(self, input, 2, "(n_m, n_in), as FlatLayer makes it")
+        A_prev = _check_input(self, input, 2, "(n_m, n_in), as FlatLayer makes them")
         n_m, n_in = A_prev.shape
         _new_weights(self, A_prev, n_in, self.num_neurons, W=(self.num_neurons, n_in + 1))
         self.A_prev_1 = np.hstack([A_prev, np.ones((n_m, 1), A_prev.dtype)])
@@ -276,25 +270,25 @@ class FCLayer_ReLU(ReLU, FCLayer):
 
 
 class FCLayer_Sigmoid(FCLayer):
-    """Fully connected, g(Z) = 1 / (1 + exp(-Z)). g' = g (1 - g). Each output is a yes or no."""
+    """Fully connected, g(Z) = 1 / (1 + exp(-Z)), log g = -log(1 + exp(-Z)), g' = g (1 - g)."""
 
     def g(self, Z):
         self.log_A, self.log_1_A = -np.logaddexp(0, -Z), -np.logaddexp(0, Z)  # of A and 1 - A
-        limits = np.finfo(Z.dtype)  # neither A nor 1 - A is 0: the loss divides by them
+        limits = np.finfo(Z.dtype)  # the loss divides by A and by 1 - A: they must not be 0
         return np.clip(np.exp(self.log_A), limits.tiny, 1 - limits.epsneg)
 
     def times_g_prime(self, dA):
         return dA * self.A * (1 - self.A)
 
     def loss(self, Y):
-        """Binary cross-entropy L = -sum(Y log A + (1 - Y) log(1 - A)) / n_m, dL / dA, error."""
+        """Binary cross-entropy L = -sum(Y log A + (1 - Y) log(1 - A)) / n_m, error, dL / dA."""
         L = -np.sum(Y * self.log_A + (1 - Y) * self.log_1_A) / len(Y)
         dA = (self.A - Y) / (self.A * (1 - self.A)) / len(Y)
-        return L, dA, np.mean((self.A > 0.5) != (Y > 0.5))
+        return L, np.mean((self.A > 0.5) != (Y > 0.5)), dA
 
 
 class FCLayer_Softmax(FCLayer):
-    """Fully connected, g(Z) = exp(Z) / sum(exp(Z)). dg_k / dZ_j = g_k ([j = k] - g_j)."""
+    """Fully connected, g(Z) = exp(Z) / sum(exp(Z)). One of the classes is right."""
 
     def g(self, Z):
         Z = Z - Z.max(axis=1, keepdims=True)  # g stays the same, and no exp(Z) overflows
@@ -302,13 +296,14 @@ class FCLayer_Softmax(FCLayer):
         return np.maximum(np.exp(self.log_A), np.finfo(Z.dtype).tiny)  # the loss divides by A
 
     def times_g_prime(self, dA):
+        """dZ_j = sum of dA_k dg_k / dZ_j over k = A_j (dA_j - sum of dA_k A_k over k)."""
         return self.A * (dA - (dA * self.A).sum(axis=1, keepdims=True))
 
     def loss(self, Y):
-        """Categorical cross-entropy L = -sum(Y log A) / n_m, dL / dA, error."""
+        """Categorical cross-entropy L = -sum(Y log A) / n_m, error, dL / dA."""
         L = -np.sum(Y * self.log_A) / len(Y)
         dA = -Y / self.A / len(Y)
-        return L, dA, np.mean(self.A.argmax(axis=1) != Y.argmax(axis=1))
+        return L, np.mean(self.A.argmax(axis=1) != Y.argmax(axis=1)), dA
 
 
 class Network:
@@ -323,15 +318,15 @@ class Network:
     def __init__(self, layers, seed=None):
         self.layers, rng = list(layers), np.random.default_rng(seed)
         right = [hasattr(each, "gradients") and not isinstance(each, type) for each in self.layers]
-        once = len(set(map(id, self.layers))) == len(self.layers) > 0
-        _check("Network", all(right) and once, "a list of different layers", self.layers)
+        different = len({id(layer) for layer in self.layers}) == len(right) > 0
+        _check("Network", all(right) and different, "a list of different layers", self.layers)
         for layer in self.layers:
             layer.rng = rng
 
     def predict(self, X):
         """Return the output for X, which may be any number of samples."""
         X = np.atleast_1d(X)
-        starts = range(0, max(1, len(X)), self.piece)  # at least one: a layer refuses no samples
+        starts = range(0, max(1, len(X)), self.piece)  # the first layer refuses 0 samples
         return np.concatenate([self._forward(X[k : k + self.piece]) for k in starts])
 
     def evaluate(self, X, Y):
@@ -341,14 +336,13 @@ class Network:
         outputs, figures = [], []
         for k in range(0, max(1, len(X)), self.piece):
             outputs.append(self._forward(X[k : k + self.piece]))
-            figures.append(self._loss(Y[k : k + self.piece])[:2])
+            figures.append(self._loss(outputs[-1], Y[k : k + self.piece])[:2])
         loss, error = np.average(figures, axis=0, weights=[len(A) for A in outputs])
         return np.concatenate(outputs), float(loss), float(error)
 
     def gradients(self, X, Y):
         """Let every layer keep the derivatives of the mean loss; return (loss, error)."""
-        self._forward(X)
-        loss, error, d = self._loss(Y)
+        loss, error, d = self._loss(self._forward(X), Y)
         # Layers before the first one that learns need no gradient, and that one no dA_prev.
         first = [bool(layer.weights) for layer in self.layers].index(True)
         for layer in reversed(self.layers[first + 1 :]):
@@ -369,9 +363,10 @@ class Network:
 
     def save(self, path):
         """Write the weights to path as .npz: beside it first, so that path is always whole."""
-        weights = {name: getattr(*place) for name, place in self._weights().items()}
-        _check("Network.save", _count(self.layers) != "?", "weights from train or load", "none")
-        path = os.path.realpath(path)  # a link stays a link
+        weights = {name: getattr(*place, None) for name, place in self._weights().items()}
+        made = all(W is not None for W in weights.values())
+        _check("Network.save", made, "weights from train or load", "none")
+        path = os.path.realpath(path)  # a link stays a link; what is there must be a file
         _check("Network.save", os.path.isfile(path) or not os.path.exists(path), "a file", path)
         with tempfile.TemporaryDirectory(".part", f"{path}.") as folder:
             part = os.path.join(folder, "weights.npz")
@@ -383,7 +378,7 @@ class Network:
         weights = self._weights()
         saved = _read(path, self.layers, weights)
         for name, (layer, attribute) in weights.items():
-            own, shape = getattr(layer, attribute), saved[name].shape
+            own, shape = getattr(layer, attribute, None), saved[name].shape
             fits = own is None or own.shape == shape
             _check(f"Network.load: {layer}", fits, f"{attribute} {np.shape(own)}", shape)
         for name, place in weights.items():
@@ -403,12 +398,12 @@ class Network:
             A = layer.forward_propagate(A)
         return A
 
-    def _loss(self, Y):
-        """Return loss and error of what the last layer put out, and the derivative of the loss."""
+    def _loss(self, A, Y):
+        """Return the last layer's loss and error, and dA, where A is its output."""
         last, Y, ends = self.layers[-1], np.asarray(Y), "FCLayer_Softmax or FCLayer_Sigmoid"
         _check("Network", hasattr(last, "loss"), f"{ends} as the last layer", last)
-        _check("Network", Y.shape == last.A.shape, f"labels of shape {last.A.shape}", Y.shape)
-        loss, dA, error = last.loss(Y.astype(last.A.dtype))
+        _check("Network", Y.shape == A.shape, f"labels of shape {A.shape}", Y.shape)
+        loss, error, dA = last.loss(Y.astype(A.dtype))
         return float(loss), float(error), dA
 
     def _weights(self):
@@ -439,11 +434,10 @@ def _height_and_width(layer, size):
 def _check_input(layer, input, ndim, shape):
     """Return the input in the dtype of the weights, or the one which they will have."""
     input = np.asarray(input)
-    right = input.ndim == ndim and input.size
-    _check(layer, right, f"a mini-batch {shape}, not empty", f"shape {input.shape}")
-    _check(layer, input.dtype.kind in "fiub", "real numbers", input.dtype)
-    dtype = input.dtype.newbyteorder("=") if input.dtype.kind == "f" else np.dtype(np.float32)
-    return input.astype(dtype if layer.W is None else layer.W.dtype, copy=False)
+    right = input.ndim == ndim and input.size and input.dtype.kind in "fiub"
+    _check(layer, right, f"real numbers {shape}", f"{input.dtype} of shape {input.shape}")
+    dtype = input.dtype if layer.W is None else np.asarray(layer.W).dtype
+    return input.astype(dtype.type if dtype.kind == "f" else np.float32, copy=False)
 
 
 def _check_images(layer, input, p=0):
@@ -470,7 +464,7 @@ def _new_weights(layer, A_prev, fan_in, fan_out, **shapes):
     if layer.W is None:
         variance = 2 / fan_in if layer.initialization == "He" else 2 / (fan_in + fan_out)
         layer.W = layer.rng.normal(0, math.sqrt(variance), shapes["W"])
-        layer.W[layer.biases_in_W] = 0
+        layer.W[..., layer.W.shape[-1] - layer.bias_columns :] = 0
     for name, shape in shapes.items():
         own = getattr(layer, name)
         setattr(layer, name, np.asarray(np.zeros(shape) if own is None else own, A_prev.dtype))
@@ -481,33 +475,40 @@ def _read(path, layers, names):
     with open(path, "rb") as file:
         try:
             saved = np.load(file)
-            packed = any(member.compress_type for member in saved.zip.infolist())
-            found = "" if packed else f"[{', '.join(saved['layers'])}]"  # packed ones may be huge
+            compressed = any(member.compress_type for member in saved.zip.infolist())
+            found = "" if compressed else f"[{', '.join(saved['layers'])}]"  # it may be a bomb
             arrays = {name: saved[name] for name in names if found == str(layers)}
             right = [np.isfinite(W).all() and W.dtype.kind == "f" for W in arrays.values()]
         except Exception:  # noqa: BLE001 - whatever may be wrong with a file that is none
             found, right = "", []
-    _check("Network.load", found and all(right), "a file of Network.save, not damaged", path)
+    _check("Network.load", found and all(right), "a whole file of Network.save", path)
     _check("Network.load", found == str(layers), layers, f"{found} in {path}")
     return arrays
 
 
 def _count(layers):
-    weights = [getattr(layer, name) for layer in layers for name in layer.weights]
+    weights = [getattr(layer, name, None) for layer in layers for name in layer.weights]
     made = all(W is not None for W in weights)
     return f"{sum(W.size for W in weights):,}" if made else "?"
 
 
-def _from_rows(rows, shape):
-    """View the rows, which run (oh, ow, n_m), as an array of this shape, (n_m, oh, ow, ...)."""
+def _view_rows(rows, shape):
+    """View rows, which run (oh, ow, n_m), as (n_m, oh, ow, ...). Writing to it changes the rows."""
     n_m, oh, ow, *rest = shape
     return np.moveaxis(rows.reshape(oh, ow, n_m, *rest), 2, 0)
 
 
-def _in_pieces(layer, rows, oh):
-    """Cut the rows into oh matrices. If W is small, products are faster: they stay in the cache."""
-    pieces = oh if layer.W.size < 4096 and layer.n_f <= len(rows) // oh else 1
-    return rows.reshape(pieces, -1, rows.shape[1])
+def _product(A, B):
+    """A @ B, for 2048 rows of A at a time: twice as fast, if A has few columns."""
+    C = np.empty((len(A), B.shape[1]), A.dtype)
+    for k in range(0, len(A), 2048):
+        C[k : k + 2048] = A[k : k + 2048] @ B
+    return C
+
+
+def _transposed_product(A, B):
+    """A^T @ B, as the sum of the products of 2048 rows each: twice as fast, too."""
+    return sum(A[k : k + 2048].T @ B[k : k + 2048] for k in range(0, len(A), 2048))
 
 
 def _pixels_first(A):
@@ -515,5 +516,5 @@ def _pixels_first(A):
     return np.moveaxis(np.ascontiguousarray(np.moveaxis(A, 0, 2)), 2, 0)
 
 
-# Without this, the C library of Linux hands the memory that a step frees back to the system.
+# For speed only: once so large a block was freed, Linux keeps what a step frees for the next one.
 np.empty(30_000_000, np.uint8)

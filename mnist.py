@@ -4,26 +4,30 @@
 # ///
 """Train a network of cnn_sg.py or cnn_naive.py to read handwritten digits.
 
-    python3 mnist.py cnn
-
-downloads MNIST into this folder, trains, and prints the error on the test set.
+`python3 mnist.py cnn` downloads MNIST into this folder, trains, and prints the test error.
 """
 
 import argparse
+import contextlib
 import gzip
 import hashlib
-import importlib
 import importlib.util
+import itertools
 import math
 import os
 import queue
 import shutil
 import signal
 import sys
+import tempfile
 import threading
 import time
 import zlib
 from pathlib import Path
+
+THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "OMP_NUM_THREADS")
+if __name__ == "__main__" and not any(name in os.environ for name in THREADS):
+    os.environ.update(dict.fromkeys(THREADS, "1"))  # NumPy's library looks when it is imported
 
 import numpy as np
 import requests
@@ -40,7 +44,10 @@ FILES = {  # of MNIST, with the sha256 of what is in them; the mirrors have them
     "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
     "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
-ANSWER, PATIENCE = 3, 10  # seconds that a mirror has for its first byte, and for each later one
+BYTES = dict(zip(FILES, (47_040_016, 60_008, 7_840_016, 10_008)))  # in each of them
+ANSWER, PATIENCE = 3, 10  # seconds that a mirror has for its first byte, and for each 64 kB
+REMEDY = "move it away, or put the right one there"
+DIVERGED = "training diverged: try a lower --learning-rate"
 DEFAULTS = {  # for each model
     "flat": {"epochs": 12, "learning_rate": 0.2, "decay": 0.8},
     "cnn": {"epochs": 6, "learning_rate": 0.15, "decay": 0.6},
@@ -49,73 +56,60 @@ DEFAULTS = {  # for each model
 
 
 def models(cnn, classes):
-    """Each model is a list of layers of cnn, a cnn_*.py module. Change one, and run it.
-
-    A new one also needs a line in DEFAULTS, above.
-    """
+    """Each model is a list of layers of cnn, a cnn_*.py module. A new one needs DEFAULTS, too."""
     return {
-        "flat": [
-            cnn.FlatLayer(),
-            cnn.FCLayer_ReLU(100),
-            cnn.FCLayer_Softmax(classes),
-        ],
-        "cnn": [
-            cnn.ConvLayer_ReLU(32, 3),
-            cnn.PoolLayer_Max(2, 2),
-            cnn.FlatLayer(),
-            cnn.FCLayer_ReLU(100),
-            cnn.FCLayer_Softmax(classes),
-        ],
-        "lenet": [
-            cnn.ConvLayer_ReLU(20, 5),
-            cnn.PoolLayer_Max(2, 2),
-            cnn.ConvLayer_ReLU(50, 5),
-            cnn.PoolLayer_Max(2, 2),
-            cnn.FlatLayer(),
-            cnn.FCLayer_ReLU(500),
-            cnn.FCLayer_Softmax(classes),
-        ],
-    }
+        "flat": [cnn.FlatLayer(), cnn.FCLayer_ReLU(100), cnn.FCLayer_Softmax(classes)],
+        "cnn": [cnn.ConvLayer_ReLU(32, 3), cnn.PoolLayer_Max(2, 2), cnn.FlatLayer(),
+                cnn.FCLayer_ReLU(100), cnn.FCLayer_Softmax(classes)],
+        "lenet": [cnn.ConvLayer_ReLU(20, 5), cnn.PoolLayer_Max(2, 2),
+                  cnn.ConvLayer_ReLU(50, 5), cnn.PoolLayer_Max(2, 2), cnn.FlatLayer(),
+                  cnn.FCLayer_ReLU(500), cnn.FCLayer_Softmax(classes)],
+    }  # fmt: skip
 
 
-# Training
-
-
+# --- Training
 def train(net, train_set, test_set, options, progress):
     """Train by mini-batch gradient descent until the last epoch, or Ctrl-C.
 
     A set is a pair: images, uint8 (n, rows, columns, channels), and labels, one-hot (n, classes).
-    Returns the cross-entropy of each mini-batch; and after each epoch, the number of mini-batches
-    so far, and cce and ce on the test set.
+    Returns the loss of each mini-batch, and (mini-batches so far, loss, error) of each test, after
+    an epoch. Raises ArithmeticError for a loss that is not finite.
     """
     x, y = train_set
     rng = np.random.default_rng(options.seed)
-    learning_rate, cces, errors = options.learning_rate, [], []
+    size = min(options.batch_size, len(x))
+    count = len(x) // size
+    rate, losses, tests = options.learning_rate, [], []
     for epoch in range(1, options.epochs + 1):
-        order = rng.permutation(len(x))
-        for start in range(0, len(x), options.batch_size):
-            batch = order[start : start + options.batch_size]
-            _, cce, ce = net.train(scale(x[batch]), y[batch], learning_rate, options.weight_decay)
-            if not math.isfinite(cce):
-                where = f"epoch {epoch}, mini-batch {start // options.batch_size + 1}"
-                raise ArithmeticError(f"training diverged in {where}: try a lower --learning-rate")
-            cces.append(cce)
-            progress.after_batch(epoch, len(batch), cce, ce)
+        # A few images may be left over: a step for them alone would be as long as any other.
+        order = rng.permutation(len(x))[: count * size].reshape(count, size)
+        sums = np.zeros(2)
+        for k, batch in enumerate(order, 1):
             if progress.stop:
-                return cces, errors
-        errors.append((len(cces), *evaluate(net, *test_set)))
-        progress.after_epoch(*errors[-1][1:])
-        learning_rate *= options.decay
-    return cces, errors
+                return losses, tests
+            _, loss, error = net.train(scale(x[batch]), y[batch], rate, options.weight_decay)
+            if not math.isfinite(loss):
+                raise ArithmeticError(f"{DIVERGED} (epoch {epoch}, mini-batch {k})")
+            losses.append(loss)
+            sums += loss, error
+            progress.after_batch(f"epoch {epoch}/{options.epochs}", k, count, size, sums / k)
+        tests.append((len(losses), *evaluate(net, *test_set, progress)))
+        progress.after_epoch(sums / count, tests[-1][1:], guessing=math.log(y.shape[1]))
+        rate *= options.decay
+    return losses, tests
 
 
-def evaluate(net, x, y, piece=1000):
-    """Return the mean (cce, ce) over all samples, scaled a piece at a time."""
+def evaluate(net, x, y, progress, piece=1000):
+    """Return the mean loss and error over all samples, scaled a piece at a time."""
     sums = np.zeros(2)
+    progress.before_test()
     for start in range(0, len(x), piece):
         part = slice(start, start + piece)
-        _, cce, ce = net.evaluate(scale(x[part]), y[part])
-        sums += len(x[part]) * cce, len(x[part]) * ce
+        _, loss, error = net.evaluate(scale(x[part]), y[part])
+        sums += len(x[part]) * loss, len(x[part]) * error
+        progress.done += progress.test_work * len(x[part]) / len(x)
+    if not math.isfinite(sums[0]):
+        raise ArithmeticError(f"{DIVERGED} (test)")
     return sums / len(x)
 
 
@@ -125,328 +119,375 @@ def scale(images):
 
 
 class Progress:
-    """Tells how training goes: a line that is rewritten on a terminal, and one for each epoch."""
+    """Tells how a run goes: a line for each epoch and, on a terminal, one that moves."""
 
-    def __init__(self, options, samples, note):
-        self.options, self.samples, self.note = options, samples, note
-        self.start, self.shown, self.epoch, self.stop = time.monotonic(), 0.0, 0, False
+    def __init__(self, options, train_size, test_size):
+        self.options, self.test_work = options, 0.4 * test_size  # in images to train on
+        self.work = options.epochs * (train_size + self.test_work)
+        self.done, self.stop, self.where, self.doing = 0, False, "start", "first mini-batch"
+        self.start, self.over = time.monotonic(), threading.Event()
+        self.ticker = threading.Thread(target=self.tick, daemon=True)
+        self.ticker.start()
 
-    def after_batch(self, epoch, size, cce, ce):
-        """Average cce and ce over the images of this epoch so far, and show it now and then."""
-        if epoch != self.epoch:
-            self.epoch, self.done, self.sums = epoch, 0, np.zeros(2)
+    def tick(self):
+        """Rewrite the line that moves, also while a mini-batch takes long."""
+        while not self.over.wait(0.2):
+            left = f", {self.clock(self.work / self.done - 1)} left" if self.done else ""
+            say(f"{self.clock()} {self.where}{left}: {self.doing}", moving=True)
+
+    def interrupt(self, signal_number, frame):
+        self.stop = True
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        saving = " and saving" if self.options.save else ""
+        say(f"Ctrl-C: no more training, only testing{saving}. Ctrl-C again quits at once.")
+
+    def close(self):
+        self.over.set()
+        self.ticker.join()
+
+    def clock(self, share=1):
+        """Minutes and seconds since the start, or for a share of what is done: 75 s are 1:15."""
+        seconds = round(share * (time.monotonic() - self.start))
+        return f"{seconds // 60}:{seconds % 60:02}"
+
+    def after_batch(self, where, k, count, size, means):
         self.done += size
-        self.sums += size * cce, size * ce
-        share = (epoch - 1 + self.done / self.samples) / self.options.epochs
-        seconds = time.monotonic() - self.start
-        if self.options.version == "naive" and self.done == size and epoch == 1:
-            each = clock(seconds * self.samples / size)
-            print(f"An epoch of {self.samples:,} images takes about {each} (minutes:seconds); "
-                  "--samples N takes fewer.", flush=True)  # fmt: skip
-        if sys.stdout.isatty() and seconds - self.shown >= 0.1:
-            self.shown = seconds
-            batch = math.ceil(self.done / self.options.batch_size)
-            left = clock(seconds / share - seconds)
-            line = f"{self.where()} {left} left, mini-batch {batch}, {self.averages()}"
-            columns = shutil.get_terminal_size().columns - 1
-            print("\r" + line[:columns].ljust(columns), end="", flush=True)
+        self.where, self.doing = where, f"mini-batch {k}/{count}, {figures(*means)}"
 
-    def after_epoch(self, cce, ce):
-        """Print the averages over the epoch, and the errors on the test set after it."""
-        line = f"{self.where()} {self.averages()}, test CCE: {cce:.4f} CE: {ce:.4f}"
-        columns = shutil.get_terminal_size().columns - 1
-        print("\r" + line.ljust(columns) if sys.stdout.isatty() else line, flush=True)
+    def before_test(self):
+        self.doing = "testing"
+        if self.options.version == "naive" and self.done:
+            say(f"{self.clock()} {self.where}: test takes {self.clock(self.test_work / self.done)}")
 
-    def where(self):
-        elapsed = clock(time.monotonic() - self.start)
-        return f"{elapsed} epoch {self.epoch}/{self.options.epochs}{self.note}:"
-
-    def averages(self):
-        cce, ce = self.sums / self.done
-        return f"average CCE: {cce:.4f} CE: {ce:.4f}"
+    def after_epoch(self, means, test, guessing):
+        say(f"{self.clock()} {self.where}: {figures(*means)}; test {figures(*test)}")
+        if means[0] >= guessing:
+            say(f"No better than guessing, a loss of {guessing:.2f}: try a lower --learning-rate")
+        if sys.stdout is None and not (self.options.save or self.options.plot):
+            sys.exit()  # nobody reads any further, and there is nothing to write
 
 
-def clock(seconds):
-    """Minutes and seconds: 75 -> 1:15."""
-    return f"{round(seconds) // 60}:{round(seconds) % 60:02}"
+def figures(loss, error):
+    return f"loss {loss:.4f}, error {100 * error:.2f} %"
 
 
-# Data
-
-
+# --- Data
 def load_mnist(folder):
     """Return (x_train, y_train), (x_test, y_test), and download what the folder lacks.
 
-    Images are uint8 (n, rows, columns, 1), labels uint8 (n,). Raises ValueError for a file that
-    is not what it should be, ConnectionError for one that is neither there nor on the mirrors,
-    other OSErrors for what cannot be read or written.
+    Images are uint8 (n, rows, columns, 1), labels uint8 (n,). Raises ValueError for a wrong file,
+    ConnectionError for one that is neither there nor to be had, OSError for other trouble.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
+    if not (folder := Path(folder)).is_dir():
         raise NotADirectoryError(f"{folder}: expected a folder of MNIST files, got none")
-    arrays = {}
+    arrays, strangers = dict.fromkeys(FILES), []
     for name in FILES:
-        paths = [path for path in (folder / name, folder / f"{name}.gz") if path.exists()]
-        path = paths[0] if paths else download(name, folder)
-        arrays[name] = read_idx(path, name, only_mnist=folder.resolve() == HERE)
+        for path in [path for path in (folder / name, folder / f"{name}.gz") if path.exists()][:1]:
+            arrays[name], is_mnist = read_idx(path, name)
+            strangers += [] if is_mnist else [path]
+    if strangers and folder.resolve() == HERE:
+        raise ValueError(f"{strangers[0]}: not of MNIST; {REMEDY}; other data go with --data DIR")
+    for name in [name for name in FILES if arrays[name] is None]:
+        if strangers:  # MNIST would be mixed with something else
+            raise ValueError(f"{folder}: {name} is missing, {strangers[0].name} is not of MNIST")
+        arrays[name], _ = read_idx(download(name, folder), name)
     x_train, y_train, x_test, y_test = arrays.values()
-    for x, y, part in ((x_train, y_train, "train"), (x_test, y_test, "t10k")):
-        if len(x) != len(y):
-            raise ValueError(f"{folder}: {part} has {len(x)} images but {len(y)} labels")
-    if x_train.shape[1:] != x_test.shape[1:]:
-        raise ValueError(f"{folder}: images of {x_train.shape[1:]} and of {x_test.shape[1:]} pixels")
+    counts, sizes = [len(array) for array in arrays.values()], [x_train.shape[1:], x_test.shape[1:]]
+    if counts[::2] != counts[1::2] or sizes[0] != sizes[1]:
+        raise ValueError(f"{folder}: {counts} images and labels, of {sizes} pixels, do not fit")
     return (x_train[..., None], y_train), (x_test[..., None], y_test)
 
 
-def read_idx(path, name, only_mnist):
-    """Return the numbers in an IDX file, gzipped or not: uint8 (n, rows, columns) or (n,).
+def read_idx(path, name):
+    """Return the numbers in an IDX file, uint8 (n, rows, columns) or (n,), and if they are MNIST's.
 
     The format: 0, 0, 8 for unsigned bytes, the number of axes; their lengths, 4 bytes each, the
     first byte the highest; then the numbers. http://yann.lecun.com/exdb/mnist/
     """
-    remedy = "move it away, or put the right one there"
-    try:
-        with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
-            content = file.read()
-    except (EOFError, gzip.BadGzipFile, zlib.error) as damage:
-        raise ValueError(f"{path}: not a whole gzip file ({damage}); {remedy}") from None
-    except OSError as problem:
-        raise OSError(f"{path}: cannot be read ({problem.strerror}); {remedy}") from None
     axes = 3 if "images" in name else 1
-    header = 4 + 4 * axes
-    if content[:4] != bytes([0, 0, 8, axes]):
-        magic = f"expected 0000080{axes} as its first four bytes, got {content[:4].hex() or 'none'}"
-        raise ValueError(f"{path}: not an IDX file of {axes} axes ({magic}); {remedy}")
-    shape = [int.from_bytes(content[k : k + 4], "big") for k in range(4, header, 4)]
-    if len(content) != header + math.prod(shape) or 0 in shape:
-        sizes = f"announces {' x '.join(map(str, shape))} numbers, has {len(content) - header}"
-        raise ValueError(f"{path}: not a whole IDX file ({sizes}); {remedy}")
-    if only_mnist and hashlib.sha256(content).hexdigest() != FILES[name]:
-        raise ValueError(f"{path}: not a file of MNIST; {remedy}; other data go with --data DIR")
-    return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
+    unpack = gzip.open if path.suffix == ".gz" else open
+    try:
+        with unpack(path, "rb") as file:
+            header = file.read(4 + 4 * axes)
+            shape = [int.from_bytes(header[k : k + 4], "big") for k in range(4, 4 + 4 * axes, 4)]
+            numbers = file.read(min(math.prod(shape), 1 << 31) + 1)  # 2 GB are no images
+    except (EOFError, gzip.BadGzipFile, zlib.error) as damage:
+        raise ValueError(f"{path}: not a whole gzip file ({damage}); {REMEDY}") from None
+    if header[:4] != bytes([0, 0, 8, axes]) or len(numbers) != math.prod(shape) or 0 in shape:
+        facts = f"{header[:4].hex() or 'nothing'}, {shape} announced, {len(numbers)} bytes there"
+        raise ValueError(f"{path}: not a whole IDX file of {axes} axes ({facts}); {REMEDY}")
+    is_mnist = hashlib.sha256(header + numbers).hexdigest() == FILES[name]
+    return np.frombuffer(numbers, np.uint8).reshape(shape), is_mnist
 
 
 def download(name, folder):
     """Get a file of MNIST from the first mirror that has it; return its path in the folder."""
-    strangers = [each for each in folder.glob("*-ubyte*") if each.name.removesuffix(".gz") in FILES]
-    for path in strangers:  # or MNIST would be mixed with something else
-        read_idx(path, path.name.removesuffix(".gz"), only_mnist=True)
     path, problems = folder / f"{name}.gz", []
-    part = folder / f"{name}.{os.getpid()}.part"  # beside it: never half a file at path
-    try:
-        for mirror in MIRRORS:
-            try:
-                print(f"Downloading {mirror}{name}.gz", flush=True)
-                content = fetch(f"{mirror}{name}.gz")
-                if hashlib.sha256(gzip.decompress(content)).hexdigest() == FILES[name]:
-                    part.write_bytes(content)
-                    os.replace(part, path)
-                    return path
-                problems.append("wrong sha256")
-            except requests.RequestException as problem:
-                refused = isinstance(problem, requests.HTTPError)
-                reason = problem.response.status_code if refused else type(problem).__name__
-                problems.append(str(reason))
-            except (EOFError, gzip.BadGzipFile, zlib.error):
-                problems.append("not a whole gzip file")
-    finally:
-        part.unlink(missing_ok=True)
-    raise ConnectionError(f"no mirror gave {name}.gz ({', '.join(problems)})")
+    for mirror in MIRRORS:
+        say(f"Downloading {path.name} from {mirror.split('/')[2]}")
+        try:
+            content = fetch(f"{mirror}{path.name}", BYTES[name])
+            unpacked = zlib.decompressobj(31).decompress(content, BYTES[name] + 1)  # 31: gzip
+            if hashlib.sha256(unpacked).hexdigest() == FILES[name]:
+                write_whole(path, lambda file: file.write(content))  # noqa: B023 - at once
+                return path
+            problems.append("wrong sha256")
+        except (OSError, zlib.error) as problem:
+            problems.append(str(problem))
+    raise ConnectionError(f"no mirror gave {path.name} ({', '.join(problems)})")
 
 
-def fetch(url):
-    """Return what is at url. Raises requests.RequestException, also for one that is too slow."""
-    answers = queue.Queue()
-
+def fetch(url, size):
+    """Return what is at url, up to size bytes. Raises ConnectionError, which says why in a word."""
+    pieces = queue.Queue(maxsize=8)
     def ask():
         try:
-            answers.put(requests.get(url, stream=True, timeout=(ANSWER, PATIENCE)))
-        except requests.RequestException as problem:
-            answers.put(problem)
-
+            response = requests.get(url, stream=True, timeout=(ANSWER, PATIENCE))
+            response.raise_for_status()
+            for piece in itertools.chain([b""], response.iter_content(1 << 16), [None]):
+                pieces.put(piece)  # nothing yet, but it answers; its content; that was all
+        except Exception as problem:  # noqa: BLE001 - four libraries are at work
+            status = getattr(getattr(problem, "response", None), "status_code", None)
+            pieces.put(ConnectionError(status or type(problem).__name__))
     threading.Thread(target=ask, daemon=True).start()  # no timeout stops a slow name server
-    try:
-        response = answers.get(timeout=ANSWER)
-    except queue.Empty:
-        raise requests.Timeout("no answer") from None
-    if isinstance(response, Exception):
-        raise response
-    response.raise_for_status()
-    content, shown = bytearray(), 0.0
-    for chunk in response.iter_content(1 << 16):
-        content += chunk
-        if sys.stdout.isatty() and time.monotonic() - shown >= 0.1:
-            shown = time.monotonic()
-            print(f"\r{len(content) / 1e6:5.1f} MB", end="", flush=True)
-        if len(content) > 20_000_000:  # twice the largest file: it is something else
-            break
-    print("\r" if sys.stdout.isatty() else "", end="")
-    return bytes(content)
+    content, patience = bytearray(), ANSWER
+    with contextlib.suppress(queue.Empty):
+        while len(content) <= size:
+            piece = pieces.get(timeout=patience)
+            if piece is None:
+                return bytes(content)
+            if isinstance(piece, ConnectionError):
+                raise piece
+            content += piece
+            patience = PATIENCE
+            say(f"{len(content) / 1e6:.1f} MB", moving=True)
+    raise ConnectionError("too slow" if len(content) <= size else "too long")
 
 
-# Drawn digits
-
-
-STROKES = (  # ways to write 0, 1, 2 ...: strokes through points of a 10 x 10 grid, 37: x = 3, y = 7
-    ("50 21 14 28 59 87 83 71 50", "60 31 14 17 39 68 85 82 60 40", "70 30 13 27 59 88 84 61 31"),
-    ("50 59", "32 50,50 59", "32 50,50 59,29 89", "60 48"),
-    ("12 30 60 82 74 46 19,19 89", "12 30 60 82 74 47 19 08 16 37 69 98", "13 20 60 83 75 37 09,09 98",
-     "12 40 71 73 46 28 17 36 58 88", "22 40 62 64 37 09,09 49 99", "21 61 73 55 18 28 89",
-     "32 51 63 55 28,28 47 98", "13 40 63 56 29 17 47 98"),
-    ("11 30 70 82 64 44,44 75 87 69 39 17", "10 80,80 44,44 76 87 69 39 17",
-     "12 40 71 63 34,34 65 77 59 18", "22 50 72 64 33,33 74 86 58 08", "20 50 71 54 35 65 77 48 18"),
-    ("20 15,15 85,71 69", "60 06,06 96,60 69", "20 14 36 65 80,80 69", "11 15 46 85,81 84 69"),
-    ("80 20,20 14,14 54 77 68 49 18", "20 14,14 54 77 68 49 18,20 90", "90 40 24,24 64 76 58 28",
-     "90 41,41 33 54 66 58 29 08", "71 31 23 44 66 58 19", "40 34,34 65 67 49 18,40 90",
-     "90 30,30 24,24 55 67 38 07", "40 25,25 46 58 39 07,40 91"),
-    ("70 31 15 28 59 77 65 36 17", "50 24 17 39 68 76 54 26", "80 42 16 18 49 78 76 46 17",
-     "40 17 29 69 77 55 26"),
-    ("10 80,80 39", "11 40 80,80 54 49", "10 80,80 39,25 75", "13 10 80,80 55 49"),
-    ("72 50 21 33 55 77 59 28 16 44 63 72", "50 22 34 54 73 71 50,54 26 28 59 87 76 54",
-     "81 40 22 44 76 68 38 27 54 81", "71 30 12 34 66 58 38 36 63 71", "82 61 31 33 65 68 39 27 45 82"),
-    ("73 50 21 13 35 64 72,72 69", "73 50 21 13 35 64 72 75 58 29", "72 40 12 24 54 72,72 65 49",
-     "73 60 31 23 44 72,73 79"),
+# --- Drawn digits
+STROKES = (  # ways to write a digit: first which it is; then strokes, 37 is x = 3, y = 7 of 10 x 10
+    "0 502114285987837150", "0 60311417396885826040", "0 703013275988846131", "1 5059", "1 325059",
+    "1 325059 2989", "1 6048", "2 1230608274461989", "2 123060827447190816376998",
+    "2 1320608375370998", "2 2240626437094999", "2 1340635629174798", "3 1130708264447587693917",
+    "3 1080447687693917", "3 225072643374865808", "3 205071543565774818", "4 201585 7169",
+    "4 600696 6069", "4 201436658069", "4 11154685 818469", "5 8020145477684918",
+    "5 90402464765828", "5 9041335466582908", "5 403465674918 4090", "5 90302455673807",
+    "6 703115285977653617", "6 5024173968765426", "6 804216184978764617", "6 40172969775526",
+    "7 108039", "7 1140805449", "7 108039 2575", "7 1310805549", "8 725021335577592816446372",
+    "8 50223454737150 54262859877654", "8 81402244766838275481", "8 82613133656839274582",
+    "9 7350211335647269", "9 73502113356472755829", "9 7240122454726549", "9 736031234472 7379",
 )  # fmt: skip
 
 
 def draw_digits(n, seed):
     """Draw n digits like handwriting: uint8 images (n, 28, 28, 1) and labels (n,)."""
     rng = np.random.default_rng(seed)
-    labels = rng.integers(0, 10, n).astype(np.uint8)
-    ways = rng.random(n)
+    ways = rng.integers(0, len(STROKES), n)
     images = np.empty((n, 28, 28, 1), np.uint8)
-    for digit, variants in enumerate(STROKES):
-        for k, variant in enumerate(variants):
-            chosen = (labels == digit) & (np.floor(ways * len(variants)) == k)
-            images[chosen, :, :, 0] = draw_strokes(variant, chosen.sum(), rng)
-    return images, labels
+    for way, (_, *strokes) in enumerate(map(str.split, STROKES)):
+        images[ways == way, :, :, 0] = draw_strokes(strokes, np.sum(ways == way), rng)
+    return images, np.array([int(way[0]) for way in STROKES], np.uint8)[ways]
 
 
-def draw_strokes(variant, n, rng):
+def draw_strokes(strokes, n, rng):
     """Draw one way to write a digit n times, each time a little differently: (n, 28, 28)."""
     grid = np.stack(np.divmod(np.arange(100), 10), axis=1)
-    wobbly_grid = grid + rng.normal(0, 0.6, (n, 100, 2))
+    wobbly_grid = grid + rng.normal(0, 0.8, (n, 100, 2))
+    curve = []
+    for stroke in strokes:
+        knots = [int(stroke[k : k + 2]) for k in range(0, len(stroke), 2)]
+        for start, end in itertools.pairwise(knots):
+            u = np.arange(0, 1, 0.25 / math.dist(grid[start], grid[end]))[:, None]
+            curve.append((1 - u) * wobbly_grid[:, None, start] + u * wobbly_grid[:, None, end])
+    curve = np.concatenate(curve, axis=1)  # (n, points, 2)
     width, slant, turn = rng.uniform(0.6, 1.3, n), rng.normal(-0.2, 0.3, n), rng.normal(0, 0.18, n)
-    distortion = np.array([[width, turn], [slant, np.ones(n)]]).transpose(2, 0, 1)
-    curve = curve_weights(variant) @ wobbly_grid @ distortion  # (n, points of the curve, 2)
+    curve = curve @ np.array([[width, turn], [slant, np.ones(n)]]).transpose(2, 0, 1)
     pen = rng.uniform(0.4, 0.9, (n, 1, 1))  # a measure of its width, in pixels
-    height = np.ptp(curve, axis=1).max(axis=1).reshape(n, 1, 1)
-    curve *= (20 - 2 * pen) / height  # MNIST fits digits into 20 x 20 pixels,
-    curve -= curve.mean(axis=1, keepdims=True)  # and centres them in 28 x 28
-    pixels = np.arange(28) - 13.5
-    for _ in range(2):  # only what is drawn shows where the centre of its mass is
-        across = np.exp(-(((pixels - curve[:, :, 0, None]) / pen) ** 2) / 2)
-        down = np.exp(-(((pixels - curve[:, :, 1, None]) / pen) ** 2) / 2)
-        ink = down.transpose(0, 2, 1) @ across  # the sum of a spot of ink at each point
-        images = 1 - np.exp(-ink)
-        centre = np.stack([images.sum(axis=1) @ pixels, images.sum(axis=2) @ pixels], axis=1)
-        curve -= (centre / images.sum(axis=(1, 2)).reshape(n, 1))[:, None, :]
-    return 255 * images
+    curve *= (20 - 2 * pen) / np.ptp(curve, axis=1).max(axis=1).reshape(n, 1, 1)  # as in MNIST,
+    curve -= curve.mean(axis=1, keepdims=True)  # 20 pixels high or wide, and in the middle
+    distances = (np.arange(28) - 13.5 - curve[..., None]) / pen[..., None]  # (n, points, 2, 28)
+    across, down = np.exp(-(distances**2) / 2).transpose(2, 0, 1, 3)
+    return 255 - 255 * np.exp(-down.transpose(0, 2, 1) @ across)  # a spot of ink at each point
 
 
-def curve_weights(variant):
-    """Return (points of the curve, 100): how much of each grid point is in each of them.
-
-    Points are half a pixel apart, on the spline of Catmull and Rom (1974).
-    """
+# --- Pictures of digits: Pillow is needed only here
+def read_pictures(net, options):
+    """Print what the network reads in each file. Returns the exit status: 1 if one is bad."""
+    from PIL import Image, ImageOps
+    Image.MAX_IMAGE_PIXELS = None  # it would warn; the limit here is below
     rows = []
-    for stroke in variant.split(","):
-        knots = [int(knot) for knot in stroke.split()]
-        knots = [knots[0], *knots, knots[-1]]
-        for four in zip(knots, knots[1:], knots[2:], knots[3:]):
-            length = math.dist(divmod(four[1], 10), divmod(four[2], 10))
-            for u in np.arange(0, 1, 0.25 / length):
-                weights = -u + 2 * u**2 - u**3, 2 - 5 * u**2 + 3 * u**3, u + 4 * u**2 - 3 * u**3, u**3 - u**2
-                row = np.zeros(100)
-                for knot, weight in zip(four, weights):
-                    row[knot] += weight / 2
-                rows.append(row)
-    return np.array(rows)
+    for path in options.read:
+        try:
+            with Image.open(path) as picture:
+                if math.prod(picture.size) > 50_000_000:
+                    raise ValueError(f"{picture.width} x {picture.height} pixels are too many")
+                picture = ImageOps.exif_transpose(picture).convert("RGBA")
+            picture.thumbnail((800, 800))
+            image = as_mnist(picture)
+        except Exception as problem:  # noqa: BLE001 - Pillow raises many kinds
+            print(f"mnist.py: {path}: {problem}", file=sys.stderr)
+            continue
+        answers = net.predict(scale(image[None, :, :, None]))[0]
+        best, other = (f"{k} ({100 * answers[k]:.1f} %)" for k in np.argsort(-answers)[:2])
+        say(f"{path}: {best}, or {other}")
+        rows.append((Path(path).name, picture, image, answers))
+    if options.plot and rows:
+        plot_pictures(options.plot, rows[:20], net)
+        say(f"Picture saved in {options.plot}")
+    return int(len(rows) < len(options.read))
 
 
-def plot(path, cces, errors, net, test_set, title):
+def as_mnist(picture):
+    """Return a picture of a digit, an Image of PIL, as MNIST would have it: uint8 (28, 28).
+
+    It is cut out, fitted into 20 x 20 pixels, and put light on dark into 28 x 28 with the centre of
+    its mass in the middle. Raises ValueError where there is none.
+    """
+    from PIL import Image
+    pixels = np.asarray(picture.convert("RGBA").convert("RGBa"), np.float32)  # a: times opacity
+    pixels, ink = cut_out(pixels)
+    inside = slice(4, -4), slice(4, -4)
+    if ink[inside].size and np.mean(edge(ink[inside]) > 0) > 0.9:
+        with contextlib.suppress(ValueError):  # a sheet of paper, with a digit unless it is empty
+            _, ink = cut_out(pixels[inside])
+    size = [math.ceil(20 * length / max(ink.shape)) for length in ink.T.shape]
+    digit = Image.fromarray((255 * ink).astype(np.uint8)).resize(size, Image.Resampling.BOX)
+    digit = np.asarray(digit) / np.max(digit)
+    image = np.pad(digit, [(0, 28 - length) for length in digit.shape])
+    for axis, length in enumerate(digit.shape):
+        centre = np.average(np.arange(28), weights=image.sum(axis=1 - axis))
+        image = np.roll(image, min(max(round(13.5 - centre), 0), 28 - length), axis)
+    return (255 * image).astype(np.uint8)
+
+
+def cut_out(pixels):
+    """Cut off what has the colour of the edge; return the rest, and how it differs, 0 to 1."""
+    ink = np.abs(pixels - np.median(edge(pixels), axis=0)).max(axis=2)
+    if ink.max() < 40:
+        raise ValueError("all of one colour, there is no digit")
+    ink = np.clip((ink / ink.max() - 0.2) / 0.8, 0, 1)  # paper has its shades
+    rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
+    box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    return pixels[box], ink[box]
+
+
+def edge(pixels):
+    return np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+
+
+# --- Plots: matplotlib is needed only here
+def plot_training(path, losses, tests, net, x, y, title):
     """Draw the loss, the test error after each epoch, the first filters and misread digits."""
-    from matplotlib.figure import Figure  # here, because only this function needs it
-
-    figure = Figure(figsize=(9.5, 6.4), layout="constrained")
-    figure.suptitle(f"{title}: test error {100 * errors[-1][2]:.2f} %")
-    left, right = figure.subfigures(1, 2)
-    if cces:
-        axes = left.subplots()
-        axes.plot(cces, color="0.8", linewidth=0.5)
-        width = math.ceil(len(cces) / 100)
-        means = np.convolve(cces, np.ones(width) / width, "valid")
-        axes.plot(np.arange(len(means)) + width, means, "--", color="tab:blue")
-        axes.set(xlabel="mini-batch", yscale="log")
-        axes.set_ylabel(f"CCE of each mini-batch, and mean of {width}", color="tab:blue")
-        error_axes = axes.twinx()
-        percent = [100 * ce for _, _, ce in errors]
-        error_axes.plot([batches for batches, _, _ in errors], percent, "o-", color="tab:red")
-        error_axes.set_ylabel("test error after each epoch, %", color="tab:red")
-        error_axes.set_ylim(0, 1.2 * max(percent) + 0.1)
-    x, y = test_set
-    answers = np.concatenate([net.predict(scale(x[k : k + 1000])) for k in range(0, len(x), 1000)])
-    answers, labels = answers.argmax(axis=1), y.argmax(axis=1)
-    wrong = np.flatnonzero(answers != labels)[:15]
-    digits = [(x[k, :, :, 0], f"read {answers[k]}, is {labels[k]}") for k in wrong]
-    W = net.layers[0].W
-    filters = [] if W is None or W.ndim != 4 else [(W[:, :, 0, f], "") for f in range(W.shape[3])]
-    sections = [("filters of the first layer", filters, 8),
-                (f"the first of {(answers != labels).sum()} misread digits", digits, 5)]  # fmt: skip
-    sections = [section for section in sections if section[1]]
-    heights = [1, 1.6][-len(sections) :]
-    parts = right.subfigures(len(heights), 1, height_ratios=heights, squeeze=False).flat
-    for part, (heading, pictures, columns) in zip(parts, sections):
-        part.suptitle(heading)
-        grid = part.subplots(math.ceil(len(pictures) / columns), columns, squeeze=False)
-        for axes in grid.flat:
-            axes.set(xticks=[], yticks=[], visible=False)
-        for axes, (picture, caption) in zip(grid.flat, pictures):
-            axes.set_visible(True)
-            axes.imshow(picture, cmap="gray")
-            axes.set_title(caption, fontsize=9)
-    part = f"{path}.part"
-    figure.savefig(part, format="png", dpi=140)
-    os.replace(part, path)
+    from matplotlib.figure import Figure
+    figure = Figure(figsize=(9.5 if losses else 5, 6.4), layout="constrained")
+    figure.suptitle(f"{title}: test error {100 * tests[-1][2]:.2f} %")
+    *left, right = figure.subfigures(1, 2 if losses else 1, squeeze=False)[0]
+    if losses:
+        axes = left[0].subplots()
+        axes.plot(losses, color="0.8", linewidth=0.5)
+        window = math.ceil(len(losses) / 100)
+        sums = np.convolve(losses, np.ones(window))[: len(losses)]
+        means = sums / np.minimum(np.arange(len(losses)) + 1, window)  # at first of fewer
+        axes.plot(means, "--", color="tab:blue")
+        axes.set(xlabel="mini-batch", ylabel=f"loss, and mean of {window} (dashed)", yscale="log")
+        axes = axes.twinx()
+        batches, _, errors = np.transpose(tests)
+        axes.plot(batches, 100 * errors, "o-", color="tab:red")
+        axes.set(ylabel="test error after each epoch, % (dots)", ylim=(0, 120 * max(errors) + 0.1))
+    answers, labels = net.predict(scale(x)).argmax(axis=1), y.argmax(axis=1)
+    wrong = np.flatnonzero(answers != labels)
+    W, lower = net.layers[0].W, right
+    if W is not None and W.ndim == 4:
+        upper, lower = right.subfigures(2, 1, height_ratios=[1, 1.6])
+        show(upper.subplots(), mosaic(W[:, :, 0].transpose(2, 0, 1)), "filters of the first layer")
+    lower.suptitle(f"the first of {len(wrong)} misread digits")
+    grid = lower.subplots(3, 5, subplot_kw={"visible": False})
+    for k, axes in zip(wrong, grid.flat):
+        show(axes, x[k, :, :, 0], f"read {answers[k]}, is {labels[k]}")
+    write_whole(path, lambda file: figure.savefig(file, format="png", dpi=140))
 
 
-# Command line
+def plot_pictures(path, rows, net):
+    """Draw how each picture came, how the network saw it, its first maps, and its answers."""
+    from matplotlib.figure import Figure
+    figure = Figure(figsize=(10, 2.5 * len(rows)), facecolor="0.95", layout="constrained")
+    grid = figure.subplots(len(rows), 4, squeeze=False, width_ratios=[1, 1, 2, 1.2])
+    for (came, saw, maps, bars), (name, picture, image, answers) in zip(grid, rows):
+        show(came, picture, name)
+        show(saw, image, "as the network sees it")
+        maps.set(visible=False)
+        A = net.layers[0].forward_propagate(scale(image[None, :, :, None]))
+        if A.ndim == 4:
+            show(maps, mosaic(A[0].transpose(2, 0, 1)), "after the first convolution")
+        bars.barh(range(len(answers)), 100 * answers)
+        bars.set(xlim=(0, 100), xlabel="probability, %", yticks=range(10), ylim=(9.5, -0.5))
+    write_whole(path, lambda file: figure.savefig(file, format="png", dpi=140))
 
 
+def show(axes, picture, title):
+    axes.imshow(picture, cmap="gray")
+    axes.set_title(title, fontsize=9)
+    axes.set(xticks=[], yticks=[], frame_on=False, visible=True)
+
+
+def mosaic(images, columns=8):
+    """Put images, (n, height, width), side by side in rows, with a gap of a pixel."""
+    images = np.pad(images, ((0, -len(images) % columns), (0, 1), (0, 1)), constant_values=np.nan)
+    rows = images.reshape(-1, columns, *images.shape[1:]).transpose(0, 2, 1, 3)
+    return rows.reshape(-1, columns * images.shape[2])
+
+
+# --- Screen and files
+def say(line, moving=False):
+    """Print a line: one that moves on terminals alone, and none once nobody reads (`| head -1`)."""
+    try:
+        if sys.stdout and sys.stdout.isatty():
+            width = shutil.get_terminal_size().columns - 1
+            line = f"\r{line[:width] if moving else line:{width}}"  # over what has moved
+        elif moving:
+            return
+        print(line, end="" if moving else "\n", flush=True)
+    except OSError as problem:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what it still holds
+        sys.stdout = None  # print knows this, and does nothing
+        if not isinstance(problem, BrokenPipeError):
+            raise OSError(f"standard output: {problem.strerror}") from None
+
+
+def write_whole(path, write):
+    """Call write(file) with a new file beside path, then move it there: whole, or not at all."""
+    path = os.path.realpath(path)
+    part = f"{path}.{os.urandom(4).hex()}.part"
+    try:
+        with open(part, "xb") as file:  # x: it must not exist
+            write(file)
+        os.replace(part, path)
+    except OSError as problem:
+        raise OSError(f"{path} cannot be written: {problem.strerror}") from None
+    finally:
+        with contextlib.suppress(OSError):
+            os.remove(part)
+
+
+# --- Command line
 def at_least(least, kind):
     """Return a converter for argparse: text to a finite number of this kind, not below least."""
-
     def convert(text):
-        try:
+        with contextlib.suppress(ValueError):
             if least <= kind(text) < math.inf:
                 return kind(text)
-        except ValueError:
-            pass
-        name = {int: "an integer", float: "a number"}[kind]
+        name = "an integer" if kind is int else "a number"
         raise argparse.ArgumentTypeError(f"expected {name} >= {least}, got {text!r}")
-
     return convert
-
-
-def fraction(text):
-    """A converter for argparse: text to a number between 0 and 1."""
-    try:
-        if 0 < float(text) < 1:
-            return float(text)
-    except ValueError:
-        pass
-    raise argparse.ArgumentTypeError(f"expected a number between 0 and 1, got {text!r}")
 
 
 def writable(text):
     """A converter for argparse: text to the path of a file that can be written."""
     path = Path(text)
     try:
-        if path.is_dir():
-            raise IsADirectoryError(21, "it is a folder")
-        part = Path(f"{path}.part")
-        part.touch()
-        part.unlink()
+        if path.exists() and not path.is_file():
+            raise OSError(0, "it is not a file")
+        tempfile.TemporaryFile(dir=path.resolve().parent).close()  # as it will be written
     except OSError as problem:
         raise argparse.ArgumentTypeError(f"{path} cannot be written: {problem.strerror}") from None
     return path
@@ -454,120 +495,111 @@ def writable(text):
 
 def parse_arguments():
     """Return the command line's options, the model's defaults filled in."""
-
-    def per_model(name):
-        return "default: " + ", ".join(f"{DEFAULTS[model][name]} for {model}" for model in DEFAULTS)
-
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    natural, count, number = at_least(0, int), at_least(1, int), at_least(0, float)
+    settings = [
+        f"{model} --epochs {epochs} --learning-rate {rate} --decay {decay}"
+        for model, (epochs, rate, decay) in zip(DEFAULTS, map(dict.values, DEFAULTS.values()))
+    ]
+    epilog = f"Defaults: {'; '.join(settings)}"
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], epilog=epilog)
     add = parser.add_argument
     add("model", choices=DEFAULTS, help="the network: one hidden layer, one convolution, or two")
-    add("version", nargs="?", choices=["sg", "naive"], default="sg",
-        help="the layers: cnn_sg.py, by stride groups (default), or cnn_naive.py, by loops")
+    add("version", nargs="?", choices=["sg", "naive"], default="sg", help="stride groups, or loops")
     data = parser.add_mutually_exclusive_group()
-    data.add_argument("--data", type=Path, metavar="DIR",
-        help="folder of the four MNIST files, or of others with their names and format "
-        "(default: the folder of this script)")
-    data.add_argument("--drawn", action="store_true",
-        help="train on digits that this program draws, not on MNIST (default: only if MNIST "
-        "cannot be had)")
-    add("--split", type=fraction, metavar="X",
-        help="shuffle all images and train on this fraction of them, 0.95 for example, test on "
-        "the others (default: the training and test set of the data)")
-    add("--samples", type=at_least(1, int), metavar="N",
-        help="train on the first N images, test on at most N (default: all)")
-    add("--epochs", type=at_least(0, int), metavar="N",
-        help=f"how often to go through the training set; 0, with --load, only tests "
-        f"({per_model('epochs')})")
-    add("--batch-size", type=at_least(1, int), default=32, metavar="N",
-        help="images in a mini-batch (default: %(default)s)")
-    add("--learning-rate", type=at_least(0, float), metavar="X",
-        help=f"step length of gradient descent ({per_model('learning_rate')})")
-    add("--decay", type=at_least(0, float), metavar="X",
-        help=f"the learning rate is multiplied by it after each epoch ({per_model('decay')})")
-    add("--weight-decay", type=at_least(0, float), default=0.0, metavar="X",
-        help="adds X / 2 times the sum of squared weights to the loss (default: %(default)s)")
-    add("--seed", type=at_least(0, int), metavar="N",
-        help="fixes first weights and order of the images (default: other ones in each run)")
-    add("--load", type=Path, metavar="FILE.npz",
-        help="start from weights that --save wrote (default: from random ones)")
-    add("--save", type=writable, metavar="FILE.npz",
-        help="write the weights after training (default: they are not kept)")
-    add("--plot", type=writable, metavar="FILE.png",
-        help="draw a picture of the training, the filters and the misread digits; needs "
-        "matplotlib (default: none)")
+    data.add_argument("--data", type=Path, metavar="DIR", help="folder of MNIST, or of such files")
+    data.add_argument("--drawn", action="store_true", help="train on digits drawn by this program")
+    add("--split", type=number, metavar="X", help="train on this fraction of all, shuffled")
+    add("--samples", type=count, metavar="N", help="train on the first N images, test on at most N")
+    add("--epochs", type=natural, metavar="N", help="rounds of training; 0 with --load only tests")
+    add("--batch-size", type=count, default=32, metavar="N", help="images in a mini-batch (32)")
+    add("--learning-rate", type=number, metavar="X", help="step length of gradient descent")
+    add("--decay", type=number, metavar="X", help="of the learning rate: times X after an epoch")
+    add("--weight-decay", type=number, default=0.0, metavar="X", help="a share of W added to dW")
+    add("--seed", type=natural, metavar="N", help="fixes first weights and order of the images")
+    add("--load", type=Path, metavar="FILE.npz", help="start from weights that --save wrote")
+    add("--save", type=writable, metavar="FILE.npz", help="write the weights after training")
+    add("--read", nargs="+", metavar="FILE", help="read a digit in each picture; needs Pillow")
+    add("--plot", type=writable, metavar="FILE.png", help="draw the training, or what --read does")
     options = parser.parse_args()
-    if options.plot and importlib.util.find_spec("matplotlib") is None:
-        parser.error(f"--plot needs matplotlib: {sys.executable} -m pip install matplotlib")
-    if options.epochs == 0 and not options.load:
-        parser.error("--epochs 0 needs --load FILE.npz: there is nothing to test without training")
-    for name, value in DEFAULTS[options.model].items():
-        if getattr(options, name) is None:
-            setattr(options, name, value)
+    if (options.read or options.epochs == 0) and not options.load:
+        parser.error("--read and --epochs 0 need --load FILE.npz: there is no training")
+    if options.load and not options.load.exists():
+        parser.error(f"--load: there is no file {options.load}")
+    for used, module, name in (("read", "PIL", "pillow"), ("plot", "matplotlib", "matplotlib")):
+        if getattr(options, used) and importlib.util.find_spec(module) is None:
+            parser.error(f"this needs {name}: {sys.executable} -m pip install {name}")
+    given = {name: value for name, value in vars(options).items() if value is not None}
+    vars(options).update(DEFAULTS[options.model] | given)
     return options
 
 
 def choose_data(options):
-    """Return the training and the test set, and a note for all figures: empty for real data."""
-    if not options.drawn:
-        try:
-            return *load_mnist(options.data or HERE), ""
-        except ConnectionError as problem:
-            names = ", ".join(f"{name}.gz" for name in FILES)
-            if options.data:
-                raise ConnectionError(f"{problem}; put into {options.data}: {names}") from None
-            print(f"MNIST could not be had: {problem}. Put into {HERE}: {names}")
-    print("Training on drawn digits, not MNIST: this program draws them.")
-    return draw_digits(12_000, 1), draw_digits(2_000, 2), " (drawn digits, not MNIST)"
+    """Return training set, test set, and a note for the results: empty for real data."""
+    names, note = ", ".join(FILES), " (drawn digits, not MNIST)"
+    try:
+        if not options.drawn:
+            sets, note = load_mnist(options.data or HERE), ""
+    except ConnectionError as problem:
+        if options.data:
+            raise ConnectionError(f"{problem}; put into {options.data}: {names}") from None
+        say(f"MNIST could not be had: {problem}.\nPut into {HERE}:\n{names}")
+    if note:
+        say("Training on drawn digits, not MNIST: this program draws them.")
+        sets = draw_digits(12_000, 1), draw_digits(2_000, 2)
+    if options.split is not None:
+        x, y = (np.concatenate(parts) for parts in zip(*sets))
+        order = np.random.default_rng(options.seed).permutation(len(x))
+        first, rest = np.split(order, [round(options.split * len(x))])
+        if not len(first) or not len(rest):
+            raise ValueError(f"--split {options.split:g}: a part has none of {len(x)} images")
+        sets = (x[first], y[first]), (x[rest], y[rest])
+    return *((x[: options.samples], y[: options.samples]) for x, y in sets), note
 
 
 def main():
     """Load the data, train the network, print the error on the test set."""
+    if sys.stdout is None:
+        raise OSError(f"standard output is closed: send it to a file, or to {os.devnull}")
     options = parse_arguments()
-    np.seterr(over="ignore", invalid="ignore")  # `train` says it in one line if it diverges
-    *sets, note = choose_data(options)
-    if options.split:
-        x, y = (np.concatenate(parts) for parts in zip(*sets))
-        order = np.random.default_rng(options.seed).permutation(len(x))
-        first, rest = np.split(order, [round(options.split * len(x))])
-        sets = (x[first], y[first]), (x[rest], y[rest])
-    classes = 1 + int(max(y.max() for _, y in sets))
-    one_hot = np.eye(classes, dtype=np.float32)
-    train_set, test_set = ((x[: options.samples], one_hot[y[: options.samples]]) for x, y in sets)
+    np.seterr(over="ignore", invalid="ignore")  # if training diverges, one line says so
+    classes = 10
+    if not options.read:
+        *sets, note = choose_data(options)
+        classes = 1 + int(max(y.max() for _, y in sets))
     cnn = importlib.import_module(f"cnn_{options.version}")
     net = cnn.Network(models(cnn, classes)[options.model], options.seed)
     if options.load:
         net.load(options.load)
-    progress = Progress(options, len(train_set[0]), note)
-
-    def stop(signal_number, frame):
-        progress.stop = True
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C ends the program at once
-
-    signal.signal(signal.SIGINT, stop)
-    print(f"Training {options.model} ({cnn.__name__}) on {len(train_set[0]):,} images, "
-          f"testing on {len(test_set[0]):,}{note}", flush=True)
-    cces, errors = train(net, train_set, test_set, options, progress)
-    if progress.stop:
-        print(f"\nStopped in epoch {progress.epoch}, after {len(cces)} mini-batches in all{note}.")
-    if progress.stop or not errors:
-        errors.append((len(cces), *evaluate(net, *test_set)))
+    if options.read:
+        return read_pictures(net, options)
+    train_set, test_set = ((x, np.eye(classes, dtype=np.float32)[y]) for x, y in sets)
+    sizes = len(train_set[0]), len(test_set[0])
+    who = f"{options.model} ({cnn.__name__}) on"
+    training = f"Training {who} {sizes[0]:,} images, testing on {sizes[1]:,}"
+    say(training if options.epochs else f"Testing {who} {sizes[1]:,} images")
+    progress = Progress(options, *sizes)
+    signal.signal(signal.SIGINT, progress.interrupt)
+    with contextlib.closing(progress):
+        losses, tests = train(net, train_set, test_set, options, progress)
+        finished = len(tests) == options.epochs
+        if not finished:
+            say(f"Stopped in {progress.where}, after {len(losses)} mini-batches in all.")
+        if not tests or tests[-1][0] < len(losses):
+            tests.append((len(losses), *evaluate(net, *test_set, progress)))
     if options.save:
         net.save(options.save)
-        print(f"Weights saved in {options.save}")
+        say(f"Weights saved in {options.save}")
     if options.plot:
-        plot(options.plot, cces, errors, net, test_set, f"{options.model}{note}")
-        print(f"Picture saved in {options.plot}")
-    _, cce, ce = errors[-1]
-    print(f"Test set{note}: CCE: {cce:.4f} CE: {ce:.4f}")
-    return 130 if progress.stop else 0
+        plot_training(options.plot, losses, tests, net, *test_set, options.model + note)
+        say(f"Picture saved in {options.plot}")
+    say(f"Test set{note}: {figures(*tests[-1][1:])}")
+    return 0 if finished else 130
 
 
 if __name__ == "__main__":
     try:
         sys.exit(main())
-    except BrokenPipeError:  # somebody reads no further, as `head -1` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (ArithmeticError, OSError, ValueError) as problem:
-        sys.exit(f"mnist.py: {problem}")
+    except (ArithmeticError, MemoryError, OSError, ValueError) as problem:
+        sys.exit(f"mnist.py: {str(problem) or 'not enough memory'}")
     except KeyboardInterrupt:
         sys.exit(130)
