@@ -43,8 +43,6 @@ IM2COL = {"4 index arrays": im2col.index_arrays, "1 index array": im2col.one_ind
 PACKAGES = {EAGER: "torch", LAST: "torch", JAX: "jax"}
 PRESENT = {name for name in ("torch", "jax") if importlib.util.find_spec(name)}
 CORES = list(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count()))
-THREAD_SETTINGS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS",
-                   "VECLIB_MAXIMUM_THREADS")  # fmt: skip
 TURN, PAUSE = 0.06, 0.04  # seconds of a turn, and after it, until the threads of the last sleep
 MODELS = ("flat", "cnn", "lenet")
 LAYERS = (  # input (n_m, ih, iw, n_c); number of filters, None for max-pooling; their size; stride
@@ -86,59 +84,14 @@ def our_network(net, X, Y):
 
 
 def pytorch_network(net, X, Y, channels_last):
-    import torch
+    import in_pytorch
 
-    model = pytorch_model(net, channels_last)
-    optimizer = torch.optim.SGD(model.parameters(), 0.1)
-    X, labels = [pytorch_images(x, channels_last) for x in X], torch.from_numpy(Y.argmax(axis=-1))
-    yield from pytorch_steps(model, optimizer, itertools.cycle(zip(X, labels)))
-
-
-def pytorch_steps(model, optimizer, batches):
-    import torch
-
-    loss_of = torch.nn.CrossEntropyLoss()
-    for x, y in batches:
-        optimizer.zero_grad()
-        loss = loss_of(model(x), y)
-        loss.backward()
-        optimizer.step()
-        yield [loss.item()]
-
-
-def pytorch_images(A, channels_last):
-    import torch
-
-    order = torch.channels_last if channels_last else torch.contiguous_format
-    return torch.from_numpy(A.transpose(0, 3, 1, 2).copy()).contiguous(memory_format=order)
-
-
-def pytorch_model(net, channels_last):
-    """The same network in PyTorch, with the same weights, once net has seen images."""
-    import torch
-    from torch import nn
-
-    modules, shape = [], ()  # of the images that come to the next layer
-    for layer in net.layers:
-        if isinstance(layer, cnn_sg.FlatLayer):
-            modules.append(nn.Flatten())
-            continue
-        if isinstance(layer, cnn_sg.PoolLayer):
-            module = nn.MaxPool2d((layer.fh, layer.fw), layer.s)
-        elif isinstance(layer, cnn_sg.ConvLayer):
-            W, b = layer.W.transpose(3, 2, 0, 1), layer.b.ravel()
-            module = nn.Conv2d(W.shape[1], layer.n_f, W.shape[2:], layer.s, layer.p)
-        else:
-            W, b = layer.W[:, :-1], layer.W[:, -1]
-            if len(shape) == 3:  # PyTorch flattens (channels, height, width)
-                W = W.reshape(-1, *shape).transpose(0, 3, 1, 2).reshape(W.shape)
-            module = nn.Linear(W.shape[1], len(W))
-        if layer.weights:
-            module.weight.data, module.bias.data = torch.tensor(W), torch.tensor(b)
-        modules += [module, nn.ReLU()] if isinstance(layer, cnn_sg.ReLU) else [module]
-        shape = layer.A.shape[1:]
-    order = torch.channels_last if channels_last else torch.contiguous_format
-    return nn.Sequential(*modules).to(memory_format=order)
+    model = in_pytorch.pytorch_model(net, channels_last)
+    optimizer = in_pytorch.torch.optim.SGD(model.parameters(), 0.1)
+    X = [in_pytorch.images(x, channels_last) for x in X]
+    labels = in_pytorch.torch.from_numpy(Y.argmax(axis=-1))
+    for x, y in itertools.cycle(zip(X, labels)):
+        yield [in_pytorch.pytorch_step(model, optimizer, x, y)]
 
 
 def jax_network(net, X, Y):
@@ -207,8 +160,11 @@ def our_layer(ours, X, d):
 
 
 def pytorch_layer(ours, X, d, channels_last):
-    module = pytorch_model(cnn_sg.Network([ours]), channels_last)
-    X, d = pytorch_images(X, channels_last).requires_grad_(), pytorch_images(d, channels_last)
+    import in_pytorch
+
+    module = in_pytorch.pytorch_model(cnn_sg.Network([ours]), channels_last)
+    X, d = (in_pytorch.images(each, channels_last) for each in (X, d))
+    X.requires_grad_()
     while True:
         X.grad = None
         module.zero_grad()
@@ -224,7 +180,7 @@ def pytorch_layer(ours, X, d, channels_last):
 
 def set_threads(threads):
     """For all processes that are started from now on; None: as they are by default."""
-    for name in THREAD_SETTINGS:
+    for name in mnist.THREADS:
         os.environ.pop(name, None)
         if threads:
             os.environ[name] = str(threads)
@@ -405,13 +361,11 @@ def runs(options):
     for model in MODELS:
         times = {SG: [], EAGER: []}
         for seed in range(1, options.runs + 1):
-            call = f"from benchmark import *; train_in_pytorch({model!r}, {seed}, {str(options.data)!r})"
-            arguments = [model, "--seed", str(seed), "--data", str(options.data)]
-            commands = {SG: [str(HERE.parent / "mnist.py"), *arguments], EAGER: ["-c", call]}
             for side in random.sample(list(times), 2):
+                script = HERE.parent / "mnist.py" if side == SG else HERE / "in_pytorch.py"
+                command = [sys.executable, script, model, "--seed", f"{seed}", "--data", options.data]
                 start = time.perf_counter()
-                command = [sys.executable, *commands[side]]
-                printed = subprocess.check_output(command, cwd=HERE, text=True)
+                printed = subprocess.check_output(command, text=True)
                 times[side].append(time.perf_counter() - start)
                 print(f"{model}, {side}: {times[side][-1]:.1f} s. {printed.splitlines()[-1]}", flush=True)
         each = np.divide(times[EAGER], times[SG])
@@ -422,32 +376,6 @@ def runs(options):
     for cells in rows:
         row(*cells)
     return ratios
-
-
-def train_in_pytorch(model, seed, folder):
-    """What mnist.py does by default, in PyTorch, with channels_last."""
-    import torch
-
-    torch.manual_seed(seed)
-    defaults = mnist.DEFAULTS[model]
-    (x, y), (xt, yt) = mnist.load_mnist(folder)
-    net = cnn_sg.Network(mnist.models(cnn_sg, 10)[model], seed)
-    net.predict(mnist.scale(x[:1]))
-    module = pytorch_model(net, channels_last=True)
-    x, xt = (pytorch_images(mnist.scale(images), channels_last=True) for images in (x, xt))
-    y, yt = (torch.from_numpy(labels.astype(np.int64)) for labels in (y, yt))
-    optimizer = torch.optim.SGD(module.parameters(), defaults["learning_rate"])
-    schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, defaults["decay"])
-    for _ in range(defaults["epochs"]):
-        batches = ((x[batch], y[batch]) for batch in torch.randperm(len(x)).split(32))
-        for [_] in pytorch_steps(module, optimizer, batches):
-            pass
-        schedule.step()
-        with torch.no_grad():  # as mnist.py after each epoch
-            outputs = torch.cat([module(piece) for piece in xt.split(1000)])
-        loss = torch.nn.functional.cross_entropy(outputs, yt).item()
-        error = (outputs.argmax(1) != yt).float().mean().item()
-    print(f"Test set: loss {loss:.4f}, error {error:.2%}")
 
 
 def draw(steps, whole, path):

@@ -1,0 +1,95 @@
+"""The training of mnist.py in PyTorch, with the same layers, weights and defaults.
+
+    python3 tools/in_pytorch.py cnn
+
+tools/benchmark.py compares the two. Here, PyTorch uses all cores, as it does by default, and the
+memory format that is better for these networks, channels_last.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
+import cnn_sg
+import mnist
+
+
+def order(channels_last):
+    return torch.channels_last if channels_last else torch.contiguous_format
+
+
+def images(A, channels_last):
+    """(n_m, height, width, n_c) in NumPy -> (n_m, n_c, height, width) in PyTorch."""
+    A = torch.from_numpy(A.transpose(0, 3, 1, 2).copy())
+    return A.contiguous(memory_format=order(channels_last))
+
+
+def pytorch_model(net, channels_last):
+    """The same network in PyTorch, with the same weights, once net has seen images."""
+    modules, shape = [], ()  # of the images that come to the next layer
+    for layer in net.layers:
+        if isinstance(layer, cnn_sg.FlatLayer):
+            modules.append(nn.Flatten())
+            continue
+        if isinstance(layer, cnn_sg.PoolLayer):
+            module = nn.MaxPool2d((layer.fh, layer.fw), layer.s)
+        elif isinstance(layer, cnn_sg.ConvLayer):
+            W, b = layer.W.transpose(3, 2, 0, 1), layer.b.ravel()
+            module = nn.Conv2d(W.shape[1], layer.n_f, W.shape[2:], layer.s, layer.p)
+        else:
+            W, b = layer.W[:, :-1], layer.W[:, -1]
+            if len(shape) == 3:  # PyTorch flattens (channels, height, width)
+                W = W.reshape(-1, *shape).transpose(0, 3, 1, 2).reshape(W.shape)
+            module = nn.Linear(W.shape[1], len(W))
+        if layer.weights:
+            module.weight.data, module.bias.data = torch.tensor(W), torch.tensor(b)
+        modules += [module, nn.ReLU()] if isinstance(layer, cnn_sg.ReLU) else [module]
+        shape = layer.A.shape[1:]
+    return nn.Sequential(*modules).to(memory_format=order(channels_last))
+
+
+def pytorch_step(model, optimizer, x, y):
+    """A step of training; returns the loss. y are numbers of classes."""
+    optimizer.zero_grad()
+    loss = nn.functional.cross_entropy(model(x), y)
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
+def train(model, seed, folder):
+    torch.manual_seed(seed)
+    defaults = mnist.DEFAULTS[model]
+    (x, y), (xt, yt) = mnist.load_mnist(folder)
+    net = cnn_sg.Network(mnist.models(cnn_sg, 10)[model], seed)
+    net.predict(mnist.scale(x[:1]))
+    module = pytorch_model(net, channels_last=True)
+    x, xt = (images(mnist.scale(each), channels_last=True) for each in (x, xt))
+    y, yt = (torch.from_numpy(each.astype(np.int64)) for each in (y, yt))
+    optimizer = torch.optim.SGD(module.parameters(), defaults["learning_rate"])
+    schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, defaults["decay"])
+    for epoch in range(1, defaults["epochs"] + 1):
+        for batch in torch.randperm(len(x)).split(32):
+            pytorch_step(module, optimizer, x[batch], y[batch])
+        schedule.step()
+        with torch.no_grad():
+            A = torch.cat([module(piece) for piece in xt.split(1000)])
+        loss, error = nn.functional.cross_entropy(A, yt), (A.argmax(1) != yt).float().mean()
+        print(f"epoch {epoch}: test loss {loss:.4f}, error {100 * error:.2f} %", flush=True)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model", choices=mnist.DEFAULTS)
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="(default: 1)")
+    parser.add_argument("--data", type=Path, default=HERE.parent, metavar="DIR",
+                        help="folder of the MNIST files (default: the one with mnist.py)")  # fmt: skip
+    options = parser.parse_args()
+    train(options.model, options.seed, options.data)
