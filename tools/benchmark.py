@@ -75,23 +75,16 @@ def network(side, model, batch):
     if side in (SG, NAIVE):
         return our_network(net, X, Y)
     net.predict(X[0])
-    return jax_network(net, X, Y) if side == JAX else pytorch_network(net, X, Y, side == LAST)
+    if side == JAX:
+        return jax_network(net, X, Y)
+    import in_pytorch  # here, because not everybody has it
+
+    return in_pytorch.network(net, X, Y, side == LAST)
 
 
 def our_network(net, X, Y):
     for x, y in itertools.cycle(zip(X, Y)):
         yield [net.train(x, y, 0.1)[1]]
-
-
-def pytorch_network(net, X, Y, channels_last):
-    import in_pytorch
-
-    model = in_pytorch.pytorch_model(net, channels_last)
-    optimizer = in_pytorch.torch.optim.SGD(model.parameters(), 0.1)
-    X = [in_pytorch.images(x, channels_last) for x in X]
-    labels = in_pytorch.torch.from_numpy(Y.argmax(axis=-1))
-    for x, y in itertools.cycle(zip(X, labels)):
-        yield [in_pytorch.pytorch_step(model, optimizer, x, y)]
 
 
 def jax_network(net, X, Y):
@@ -137,15 +130,17 @@ def layer(side, shape, n_f, size, s):
         return our_layer(ours, X, d)
     if side in IM2COL:
         return IM2COL[side](X.copy(), d.copy(), s, ours.W, ours.b)
-    return pytorch_layer(ours, X, d, side == LAST)
+    import in_pytorch
+
+    return in_pytorch.layer(ours, X, d, side == LAST)
 
 
 def layer_with_images(shape, n_f, size, s):
     """A layer of cnn_sg, random images for it, and random derivatives by its output."""
     rng = np.random.default_rng(1)
 
-    def images(n_m, h, w, c):  # in memory (h, w, n_m, c), as the layers of cnn_sg hand them on
-        return np.moveaxis(rng.standard_normal((h, w, n_m, c), np.float32), 2, 0)
+    def images(n_m, h, w, channels):  # in the memory order that cnn_sg's layers hand on
+        return np.moveaxis(rng.standard_normal((h, w, n_m, channels), np.float32), 2, 0)
 
     X = images(*shape)
     ours = cnn_sg.ConvLayer(n_f, size, s) if n_f else cnn_sg.PoolLayer_Max(size, s)
@@ -157,22 +152,6 @@ def our_layer(ours, X, d):
     while True:
         A, dA_prev = ours.forward_propagate(X), ours.gradients(d)
         yield [A, dA_prev, ours.dW, ours.db] if ours.weights else [A, dA_prev]
-
-
-def pytorch_layer(ours, X, d, channels_last):
-    import in_pytorch
-
-    module = in_pytorch.pytorch_model(cnn_sg.Network([ours]), channels_last)
-    X, d = (in_pytorch.images(each, channels_last) for each in (X, d))
-    X.requires_grad_()
-    while True:
-        X.grad = None
-        module.zero_grad()
-        A = module(X)
-        A.backward(d)
-        results = [each.detach().numpy().transpose(0, 2, 3, 1) for each in (A, X.grad)]
-        dW = [each.grad.numpy() for each in module.parameters()]
-        yield [*results, dW[0].transpose(2, 3, 1, 0), dW[1].reshape(1, 1, 1, -1)] if dW else results
 
 
 # Races
@@ -290,9 +269,9 @@ def naive(options):
     race(network, dict.fromkeys((SG, NAIVE), ("cnn", 2)), 1, 0, 2)  # compares two losses
     times = race(network, {SG: ("cnn", 32), NAIVE: ("cnn", 1)}, 1, 3, 0)
     ours, loops = 1e3 * times[SG] / 32, 1e3 * times[NAIVE]
+    ratio = np.median(loops / ours)
     heading("A training step of cnn, one thread: ms an image", "", SG, NAIVE, "ratio")
-    cells = f"{np.median(ours):.3f}", f"{np.median(loops):.0f}", f"{np.median(loops / ours):,.0f}"
-    row("`cnn`", *cells)
+    row("`cnn`", f"{np.median(ours):.3f}", f"{np.median(loops):.0f}", f"{ratio:,.0f}")
 
 
 def shares(options):
@@ -302,7 +281,7 @@ def shares(options):
     with new_process() as other:
         A = np.ones((2048, 2048), np.float32)
         peak = 2 * len(A) ** 3 / other.submit(least, np.matmul, A, A).result()
-        print(f"\nOne thread multiplies 2048 x 2048 matrices at {peak / 1e9:.0f} GFLOP/s: the peak.\n"
+        print(f"\nOne thread multiplies 2048 x 2048 matrices at {peak / 1e9:.0f} GFLOP/s.\n"
               "Products: those of the step, alone. Python: the step with one image, one filter or\n"
               "neuron in each layer. Memory: the rest.")  # fmt: skip
         heading("Where the time goes", "", "ms", "products", "at of peak", "memory", "Python")
@@ -363,11 +342,12 @@ def runs(options):
         for seed in range(1, options.runs + 1):
             for side in random.sample(list(times), 2):
                 script = HERE.parent / "mnist.py" if side == SG else HERE / "in_pytorch.py"
-                command = [sys.executable, script, model, "--seed", f"{seed}", "--data", options.data]
+                command = [sys.executable, script, model, "--seed", str(seed)]
                 start = time.perf_counter()
-                printed = subprocess.check_output(command, text=True)
-                times[side].append(time.perf_counter() - start)
-                print(f"{model}, {side}: {times[side][-1]:.1f} s. {printed.splitlines()[-1]}", flush=True)
+                printed = subprocess.check_output([*command, "--data", options.data], text=True)
+                seconds, last = time.perf_counter() - start, printed.splitlines()[-1]
+                print(f"{model}, {side}: {seconds:.1f} s. {last}", flush=True)
+                times[side].append(seconds)
         each = np.divide(times[EAGER], times[SG])
         ratios[model] = float(np.median(each))
         rows.append([f"`{model}`", *(f"{np.median(times[side]):.1f}" for side in times),
@@ -386,23 +366,24 @@ def draw(steps, whole, path):
     for (model, batch, threads), ratios in steps.items():
         if batch == 32:  # against the better of PyTorch's memory formats
             ratio = min(ratios[side] for side in (EAGER, LAST) if side in ratios)
-            bars.setdefault(f"training step, {threads} thread(s) each", {})[model] = ratio
+            kind = f"a training step, {threads} thread{'s' * (threads > 1)} each"
+            bars.setdefault(kind, {})[model] = ratio
     if whole:
-        bars["whole run: mnist.py 1 thread, PyTorch all cores"] = whole
+        bars["a whole run: mnist.py 1 thread, PyTorch all cores"] = whole
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
     width = 0.84 / len(bars)
     for k, (kind, ratios) in enumerate(bars.items()):
         places = np.arange(len(MODELS)) + (k - (len(bars) - 1) / 2) * width
         drawn = axes.bar(places, ratios.values(), 0.92 * width, label=kind)
-        axes.bar_label(drawn, fmt="%.1f", fontsize=14)
-    axes.axhline(1, color="black")
+        axes.bar_label(drawn, fmt="%.2f", fontsize=13)
+    axes.axhline(1, color="0.4", linestyle="--", zorder=0)
     axes.set_xticks(range(len(MODELS)), MODELS, fontsize=15)
     axes.set_ylabel("PyTorch's time / ours", fontsize=13)
     axes.legend(fontsize=12, frameon=False)
     axes.margins(y=0.1)
-    axes.set_title("Above the line, NumPy is faster than PyTorch", fontsize=15)
-    figure.savefig(path, dpi=100, format="png")
+    axes.set_title("Above 1, NumPy is faster than PyTorch", fontsize=15)
+    figure.savefig(path, dpi=150, format="png")
     print(f"\nPicture: {path}")
 
 
@@ -432,8 +413,10 @@ def parse_arguments():
         PRESENT.clear()
     if "torch" not in PRESENT and (options.plot or "runs" in options.sections):
         parser.error("--plot and runs need PyTorch: pip install torch")
-    if options.plot and not ("networks" in options.sections and importlib.util.find_spec("matplotlib")):
-        parser.error("--plot needs the section networks, and matplotlib")
+    if options.plot and "networks" not in options.sections:
+        parser.error("--plot needs the section networks")
+    if options.plot and not importlib.util.find_spec("matplotlib"):
+        parser.error("--plot needs matplotlib: pip install matplotlib")
     options.rounds = options.rounds or (3 if options.quick else 15)
     options.batches = (32,) if options.quick else (32, 64)
     options.threads = options.threads or ([1] if options.quick else sorted({1, len(CORES)}))
@@ -442,7 +425,8 @@ def parse_arguments():
 
 def main():
     options = parse_arguments()
-    versions = [f"{name} {importlib.metadata.version(name)}" for name in ("numpy", *sorted(PRESENT))]
+    packages = ["numpy", *sorted(PRESENT)]
+    versions = [f"{name} {importlib.metadata.version(name)}" for name in packages]
     print(f"{platform.system()} {platform.machine()}, cores: {len(CORES)}, Python "
           f"{platform.python_version()}, {', '.join(versions)}")  # fmt: skip
     print("Ratio: the other's time by that of cnn_sg. Above 1, cnn_sg is faster.")
@@ -450,7 +434,7 @@ def main():
         found = {name: SECTIONS[name](options) for name in options.sections}
     except KeyboardInterrupt:
         sys.exit("interrupted")
-    except (OSError, ValueError) as problem:
+    except (OSError, ValueError, subprocess.SubprocessError) as problem:
         sys.exit(f"benchmark.py: {problem}")
     if options.plot:
         draw(found["networks"], found.get("runs"), options.plot)

@@ -5,8 +5,8 @@ numbers get there, and how their gradients are added back. tools/benchmark.py ra
 stride groups, each in the memory order that suits it best.
 
 Each is a generator: next() goes forward and backward, and gives [A, dA_prev, dW, db]. X are the
-images (n_m, ih, iw, n_c), d is the derivative of the loss with respect to the output A (n_m, oh, ow,
-n_f), s the stride, W (fh, fw, n_c, n_f) and b (1, 1, 1, n_f) are the weights.
+images (n_m, ih, iw, n_c), d is the derivative of the loss with respect to the output A
+(n_m, oh, ow, n_f), s the stride, W (fh, fw, n_c, n_f) and b (1, 1, 1, n_f) are the weights.
 """
 
 import numpy as np
@@ -64,14 +64,14 @@ def slices(X, d, s, W, b):
     pieces = oh if W.size < 4096 else 1
     Wb = np.hstack([W.reshape(-1, n_f).T, b.reshape(n_f, 1)])
     dZ = d.reshape(n_f, pieces, -1).transpose(1, 0, 2)
-    places = {(k, l): np.s_[:, k : k + s * oh : s, l : l + s * ow : s][:3]
-              for k, l in np.ndindex(fh, fw)}  # fmt: skip
+    h, w = s * (oh - 1) + 1, s * (ow - 1) + 1
+    places = {(k, l): np.s_[:, k : k + h : s, l : l + w : s] for k, l in np.ndindex(fh, fw)}
     while True:
         columns = np.empty((fh * fw * c + 1, oh * ow * n_m), X.dtype)
         columns[-1] = 1
         windows = columns[:-1].reshape(fh, fw, c, oh, ow, n_m)
         for (k, l), place in places.items():
-            windows[k, l] = X[place][:, :oh, :ow]
+            windows[k, l] = X[place]
         parts = columns.reshape(len(columns), pieces, -1).transpose(1, 0, 2)
         A = np.empty_like(d)
         np.matmul(Wb, parts, out=A.reshape(n_f, pieces, -1).transpose(1, 0, 2))
@@ -79,6 +79,6 @@ def slices(X, d, s, W, b):
         dwindows = (Wb[:, :-1].T @ d.reshape(n_f, -1)).reshape(windows.shape)
         dX = np.zeros_like(X)
         for (k, l), place in places.items():
-            dX[place][:, :oh, :ow] += dwindows[k, l]
+            dX[place] += dwindows[k, l]
         A, dX = A.transpose(3, 1, 2, 0), dX.transpose(3, 1, 2, 0)
         yield [A, dX, dWb[:-1].reshape(W.shape), dWb[-1].reshape(b.shape)]

@@ -7,6 +7,7 @@ memory format that is better for these networks, channels_last.
 """
 
 import argparse
+import itertools
 import sys
 from pathlib import Path
 
@@ -64,7 +65,33 @@ def pytorch_step(model, optimizer, x, y):
     return loss.item()
 
 
+def network(net, X, Y, channels_last):
+    """Train on the mini-batches again and again; each next() is a step, and gives [loss]."""
+    module = pytorch_model(net, channels_last)
+    optimizer = torch.optim.SGD(module.parameters(), 0.1)
+    X, labels = [images(x, channels_last) for x in X], torch.from_numpy(Y.argmax(axis=-1))
+    for x, y in itertools.cycle(zip(X, labels)):
+        yield [pytorch_step(module, optimizer, x, y)]
+
+
+def layer(ours, X, d, channels_last):
+    """Each next() goes forward and backward through the same layer; see tools/benchmark.py."""
+    module = pytorch_model(cnn_sg.Network([ours]), channels_last)
+    X, d = images(X, channels_last).requires_grad_(), images(d, channels_last)
+    while True:
+        X.grad = None
+        module.zero_grad()
+        A = module(X)
+        A.backward(d)
+        results = [each.detach().numpy().transpose(0, 2, 3, 1) for each in (A, X.grad)]
+        if ours.weights:
+            dW, db = (each.grad.numpy() for each in module.parameters())
+            results += [dW.transpose(2, 3, 1, 0), db.reshape(1, 1, 1, -1)]
+        yield results
+
+
 def train(model, seed, folder):
+    """What mnist.py does by default; prints the test loss and error after each epoch."""
     torch.manual_seed(seed)
     defaults = mnist.DEFAULTS[model]
     (x, y), (xt, yt) = mnist.load_mnist(folder)
@@ -90,6 +117,6 @@ if __name__ == "__main__":
     parser.add_argument("model", choices=mnist.DEFAULTS)
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="(default: 1)")
     parser.add_argument("--data", type=Path, default=HERE.parent, metavar="DIR",
-                        help="folder of the MNIST files (default: the one with mnist.py)")  # fmt: skip
+                        help="with the files of MNIST (default: beside mnist.py)")  # fmt: skip
     options = parser.parse_args()
     train(options.model, options.seed, options.data)
