@@ -247,7 +247,7 @@ class FCLayer(Layer):
     def forward_propagate(self, input):
         """(n_m, n_in) -> (n_m, num_neurons)."""
         A_prev = _check_input(self, input, 2, "(n_m, n_in), as FlatLayer makes it")
-        n_m, n_in = A_prev.shape
+        n_in = A_prev.shape[1]
         _new_weights(self, A_prev, n_in, self.num_neurons, W=(self.num_neurons, n_in + 1))
         Z_T = self.W[:, :-1] @ A_prev.T  # faster than A_prev @ W^T
         self.A_prev, self.A = A_prev, self.g(Z_T.T + self.W[:, -1])
