@@ -189,8 +189,7 @@ class FlatLayer(Layer):
 
     def forward_propagate(self, input):
         """(n_m, ...) -> (n_m, n), row-major."""
-        axes = max(2, np.ndim(input))  # of the samples, and at least one more
-        A_prev = _check_input(self, input, axes, "(n_m, ...), not empty")
+        A_prev = _check_input(self, input, max(2, np.ndim(input)), "(n_m, ...)")
         self.A_prev_shape = A_prev.shape
         self.A = A_prev.reshape(len(A_prev), -1)
         return self.A
@@ -215,17 +214,19 @@ class FCLayer(Layer):
 
     def forward_propagate(self, input):
         """(n_m, n_in) -> (n_m, num_neurons)."""
-        A_prev = _check_input(self, input, 2, "(n_m, n_in), as FlatLayer makes them")
-        n_m, n_in = A_prev.shape
+        A_prev = _check_input(self, input, 2, "(n_m, n_in), as FlatLayer makes it")
+        n_in = A_prev.shape[1]
         _new_weights(self, A_prev, n_in, self.num_neurons, W=(self.num_neurons, n_in + 1))
-        self.A_prev_1 = np.hstack([A_prev, np.ones((n_m, 1), A_prev.dtype)])
-        self.A = self.g((self.W @ self.A_prev_1.T).T)  # faster than A_prev_1 @ W.T
+        Z_T = self.W[:, :-1] @ A_prev.T  # faster than A_prev @ W^T
+        self.A_prev, self.A = A_prev, self.g(Z_T.T + self.W[:, -1])
         return self.A
 
     def weight_gradients(self, d):
         """dW = dZ^T [A_prev, 1]. Returns dZ."""
         dZ = self.times_g_prime(_check_gradient(self, d))
-        self.dW = dZ.T @ self.A_prev_1
+        self.dW = np.empty_like(self.W)
+        np.matmul(dZ.T, self.A_prev, out=self.dW[:, :-1])
+        self.dW[:, -1] = dZ.sum(axis=0)
         return dZ
 
     def gradients(self, d):
@@ -332,8 +333,7 @@ class Network:
     def save(self, path):
         """Write the weights to path as .npz: beside it first, so that path is always whole."""
         weights = {name: getattr(*place, None) for name, place in self._weights().items()}
-        made = all(W is not None for W in weights.values())
-        _check("Network.save", made, "weights from train or load", "none")
+        _check("Network.save", all(W is not None for W in weights.values()), "weights", "none")
         path = os.path.realpath(path)  # a link stays a link; what is there must be a file
         _check("Network.save", os.path.isfile(path) or not os.path.exists(path), "a file", path)
         with tempfile.TemporaryDirectory(".part", f"{path}.") as folder:
@@ -402,14 +402,14 @@ def _height_and_width(layer, size):
 def _check_input(layer, input, ndim, shape):
     """Return the input in the dtype of the weights, or the one which they will have."""
     input = np.asarray(input)
-    right = input.ndim == ndim and input.size and input.dtype.kind in "fiub"
-    _check(layer, right, f"real numbers {shape}", f"{input.dtype} of shape {input.shape}")
+    right = input.ndim == ndim and input.size
+    _check(layer, right, f"a mini-batch {shape}, not empty", f"shape {input.shape}")
+    _check(layer, input.dtype.kind in "fiub", "real numbers", input.dtype)
     dtype = input.dtype if layer.W is None else np.asarray(layer.W).dtype
     return input.astype(dtype.type if dtype.kind == "f" else np.float32, copy=False)
 
 
 def _check_images(layer, input, p=0):
-    """Return the images in a frame of p zeros."""
     input = _check_input(layer, input, 4, "(n_m, height, width, n_c)")
     A_prev = np.pad(input, ((0, 0), (p, p), (p, p), (0, 0))) if p else input
     ih, iw = A_prev.shape[1:3]

@@ -28,7 +28,7 @@ def stride_groups(A, fh, fw, s):
     windows, a view of A of shape (n_m, windows down, windows across, fh, fw, n_c).
     """
     windows = sliding_window_view(A, (fh, fw), axis=(1, 2), writeable=True)[:, ::s, ::s]
-    windows = np.moveaxis(windows, 3, 5)  # (n_m, oh, ow, n_c, fh, fw) -> (..., fh, fw, n_c)
+    windows = windows.transpose(0, 1, 2, 4, 5, 3)  # (n_m, oh, ow, n_c, fh, fw) -> (..., n_c)
     oh, ow = windows.shape[1:3]
     gh, gw = math.ceil(fh / s), math.ceil(fw / s)
     for t in range(min(gh, oh)):  # a small image may have fewer windows than groups
@@ -135,7 +135,7 @@ class ConvLayer(Layer):
     def weight_gradients(self, d):
         """Z = matrix Wb, hence dWb = matrix^T dZ."""
         dZ = self.times_g_prime(_check_gradient(self, d))
-        dZ = np.moveaxis(dZ, 0, 2).reshape(-1, self.n_f)  # rows (oh, ow, n_m), as in the matrix
+        dZ = dZ.transpose(1, 2, 0, 3).reshape(-1, self.n_f)  # rows (oh, ow, n_m), as the matrix
         dWb = _transposed_product(self.matrix, dZ)
         self.dW, self.db = dWb[:-1].reshape(self.W.shape), dWb[-1].reshape(self.b.shape)
         return dZ
@@ -196,13 +196,13 @@ class PoolLayer_Max(PoolLayer):
         """All to the largest pixel; of several, to the first in row-major order."""
         left = np.ones_like(A, bool)  # True for windows whose largest pixel is still to come
         for k, l in np.ndindex(self.fh, self.fw):
-            smaller = windows[:, :, :, k, l] < A
-            dpixels = dA * (left & ~smaller)
-            left &= smaller
+            handed_on = left & (windows[:, :, :, k, l] < A)
+            largest = left ^ handed_on  # those left that are not handed on
+            left = handed_on
             if self.s >= max(self.fh, self.fw):  # the only group: += to zeros would be slower
-                dwindows[:, :, :, k, l] = dpixels
+                np.multiply(dA, largest, out=dwindows[:, :, :, k, l])
             else:
-                dwindows[:, :, :, k, l] += dpixels
+                dwindows[:, :, :, k, l] += dA * largest
 
 
 class PoolLayer_Avg(PoolLayer):
@@ -221,8 +221,7 @@ class FlatLayer(Layer):
 
     def forward_propagate(self, input):
         """(n_m, ...) -> (n_m, n), row-major."""
-        axes = max(2, np.ndim(input))  # of the samples, and at least one more
-        A_prev = _check_input(self, input, axes, "(n_m, ...), not empty")
+        A_prev = _check_input(self, input, max(2, np.ndim(input)), "(n_m, ...)")
         self.A_prev_shape = A_prev.shape
         self.A = A_prev.reshape(len(A_prev), -1)
         return self.A
@@ -247,17 +246,19 @@ class FCLayer(Layer):
 
     def forward_propagate(self, input):
         """(n_m, n_in) -> (n_m, num_neurons)."""
-        A_prev = _check_input(self, input, 2, "(n_m, n_in), as FlatLayer makes them")
-        n_m, n_in = A_prev.shape
+        A_prev = _check_input(self, input, 2, "(n_m, n_in), as FlatLayer makes it")
+        n_in = A_prev.shape[1]
         _new_weights(self, A_prev, n_in, self.num_neurons, W=(self.num_neurons, n_in + 1))
-        self.A_prev_1 = np.hstack([A_prev, np.ones((n_m, 1), A_prev.dtype)])
-        self.A = self.g((self.W @ self.A_prev_1.T).T)  # faster than A_prev_1 @ W.T
+        Z_T = self.W[:, :-1] @ A_prev.T  # faster than A_prev @ W^T
+        self.A_prev, self.A = A_prev, self.g(Z_T.T + self.W[:, -1])
         return self.A
 
     def weight_gradients(self, d):
         """dW = dZ^T [A_prev, 1]. Returns dZ."""
         dZ = self.times_g_prime(_check_gradient(self, d))
-        self.dW = dZ.T @ self.A_prev_1
+        self.dW = np.empty_like(self.W)
+        np.matmul(dZ.T, self.A_prev, out=self.dW[:, :-1])
+        self.dW[:, -1] = dZ.sum(axis=0)
         return dZ
 
     def gradients(self, d):
@@ -364,8 +365,7 @@ class Network:
     def save(self, path):
         """Write the weights to path as .npz: beside it first, so that path is always whole."""
         weights = {name: getattr(*place, None) for name, place in self._weights().items()}
-        made = all(W is not None for W in weights.values())
-        _check("Network.save", made, "weights from train or load", "none")
+        _check("Network.save", all(W is not None for W in weights.values()), "weights", "none")
         path = os.path.realpath(path)  # a link stays a link; what is there must be a file
         _check("Network.save", os.path.isfile(path) or not os.path.exists(path), "a file", path)
         with tempfile.TemporaryDirectory(".part", f"{path}.") as folder:
@@ -434,14 +434,14 @@ def _height_and_width(layer, size):
 def _check_input(layer, input, ndim, shape):
     """Return the input in the dtype of the weights, or the one which they will have."""
     input = np.asarray(input)
-    right = input.ndim == ndim and input.size and input.dtype.kind in "fiub"
-    _check(layer, right, f"real numbers {shape}", f"{input.dtype} of shape {input.shape}")
+    right = input.ndim == ndim and input.size
+    _check(layer, right, f"a mini-batch {shape}, not empty", f"shape {input.shape}")
+    _check(layer, input.dtype.kind in "fiub", "real numbers", input.dtype)
     dtype = input.dtype if layer.W is None else np.asarray(layer.W).dtype
     return input.astype(dtype.type if dtype.kind == "f" else np.float32, copy=False)
 
 
 def _check_images(layer, input, p=0):
-    """Return the images in a frame of p zeros."""
     input = _check_input(layer, input, 4, "(n_m, height, width, n_c)")
     A_prev = np.pad(input, ((0, 0), (p, p), (p, p), (0, 0))) if p else input
     ih, iw = A_prev.shape[1:3]
@@ -499,21 +499,21 @@ def _view_rows(rows, shape):
 
 
 def _product(A, B):
-    """A @ B, for 2048 rows of A at a time: twice as fast, if A has few columns."""
-    C = np.empty((len(A), B.shape[1]), A.dtype)
-    for k in range(0, len(A), 2048):
-        C[k : k + 2048] = A[k : k + 2048] @ B
-    return C
+    """A @ B, in up to 32 pieces of A, which stay in the cache if B is small: twice as fast."""
+    pieces = math.gcd(len(A), 32) if B.size < 4096 else 1
+    return (A.reshape(pieces, -1, A.shape[1]) @ B).reshape(len(A), -1)
 
 
 def _transposed_product(A, B):
-    """A^T @ B, as the sum of the products of 2048 rows each: twice as fast, too."""
-    return sum(A[k : k + 2048].T @ B[k : k + 2048] for k in range(0, len(A), 2048))
+    """A^T @ B, as the sum of the products of such pieces."""
+    pieces = math.gcd(len(A), 32) if A.shape[1] * B.shape[1] < 4096 else 1
+    A, B = (each.reshape(pieces, -1, each.shape[1]) for each in (A, B))
+    return (A.transpose(0, 2, 1) @ B).sum(axis=0)
 
 
 def _pixels_first(A):
     """A (n_m, h, w, n_c), in memory as (h, w, n_m, n_c): NumPy is fast on such long runs."""
-    return np.moveaxis(np.ascontiguousarray(np.moveaxis(A, 0, 2)), 2, 0)
+    return np.ascontiguousarray(A.transpose(1, 2, 0, 3)).transpose(2, 0, 1, 3)
 
 
 # For speed only: once so large a block was freed, Linux keeps what a step frees for the next one.
