@@ -8,6 +8,7 @@
 """
 
 import argparse
+import atexit
 import contextlib
 import gzip
 import hashlib
@@ -68,12 +69,12 @@ def models(cnn, classes):
 
 
 # --- Training
-def train(net, train_set, test_set, options, progress):
+def train(net, train_set, test_set, options, progress, comm=None):
     """Train by mini-batch gradient descent until the last epoch, or Ctrl-C.
 
     A set is a pair: images, uint8 (n, rows, columns, channels), and labels, one-hot (n, classes).
     Returns the loss of each mini-batch, and (mini-batches so far, loss, error) of each test, after
-    an epoch. Raises ArithmeticError for a loss that is not finite.
+    an epoch. Raises ArithmeticError for a loss that is not finite. comm: see processes.
     """
     x, y = train_set
     rng = np.random.default_rng(options.seed)
@@ -87,30 +88,40 @@ def train(net, train_set, test_set, options, progress):
         for k, batch in enumerate(order, 1):
             if progress.stop:
                 return losses, tests
-            _, loss, error = net.train(scale(x[batch]), y[batch], rate, options.weight_decay)
+            if comm:
+                loss, error, progress.stop = gradients_together(net, x, y, batch, progress, comm)
+                net.step(rate, options.weight_decay)
+            else:
+                _, loss, error = net.train(scale(x[batch]), y[batch], rate, options.weight_decay)
             if not math.isfinite(loss):
                 raise ArithmeticError(f"{DIVERGED} (epoch {epoch}, mini-batch {k})")
             losses.append(loss)
             sums += loss, error
             progress.after_batch(f"epoch {epoch}/{options.epochs}", k, count, size, sums / k)
-        tests.append((len(losses), *evaluate(net, *test_set, progress)))
+        tests.append((len(losses), *evaluate(net, *test_set, progress, comm)))
+        if options.save:
+            net.save(options.save)  # what comes now may be a crash
         progress.after_epoch(sums / count, tests[-1][1:], guessing=math.log(y.shape[1]))
         rate *= options.decay
     return losses, tests
 
 
-def evaluate(net, x, y, progress, piece=1000):
+def evaluate(net, x, y, progress, comm=None, piece=1000):
     """Return the mean loss and error over all samples, scaled a piece at a time."""
-    sums = np.zeros(2)
+    if comm:
+        x, y = x[comm.rank :: comm.size], y[comm.rank :: comm.size]
+    sums = np.zeros(3)
     progress.before_test()
     for start in range(0, len(x), piece):
         part = slice(start, start + piece)
         _, loss, error = net.evaluate(scale(x[part]), y[part])
-        sums += len(x[part]) * loss, len(x[part]) * error
+        sums += len(x[part]) * np.array([loss, error, 1])
         progress.done += progress.test_work * len(x[part]) / len(x)
+    if comm:
+        sums = comm.allreduce(sums)
     if not math.isfinite(sums[0]):
         raise ArithmeticError(f"{DIVERGED} (test)")
-    return sums / len(x)
+    return sums[:2] / sums[2]
 
 
 def scale(images):
@@ -124,7 +135,8 @@ class Progress:
     def __init__(self, options, train_size, test_size):
         self.options, self.test_work = options, 0.4 * test_size  # in images to train on
         self.work = options.epochs * (train_size + self.test_work)
-        self.done, self.stop, self.where, self.doing = 0, False, "start", "first mini-batch"
+        self.done, self.where, self.doing = 0, "start", "first mini-batch"
+        self.asked = self.stop = False
         self.start, self.over = time.monotonic(), threading.Event()
         self.ticker = threading.Thread(target=self.tick, daemon=True)
         self.ticker.start()
@@ -136,7 +148,8 @@ class Progress:
             say(f"{self.clock()} {self.where}{left}: {self.doing}", moving=True)
 
     def interrupt(self, signal_number, frame):
-        self.stop = True
+        self.asked = True
+        self.stop = not self.options.mpi  # else the processes have to agree first
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         saving = " and saving" if self.options.save else ""
         say(f"Ctrl-C: no more training, only testing{saving}. Ctrl-C again quits at once.")
@@ -170,6 +183,71 @@ class Progress:
 def figures(loss, error):
     return f"loss {loss:.4f}, error {100 * error:.2f} %"
 
+
+# --- Processes: mpi4py is needed only here
+@contextlib.contextmanager
+def processes(options):
+    """Yield the communicator of MPI, by which all processes of this run talk; without --mpi, None.
+
+    It has their number, size, and that of this one, rank. Only rank 0 prints and writes files. If
+    one process fails, it ends all.
+    """
+    if not options.mpi:
+        yield None
+        return
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError):  # there is no mpi4py, or no MPI
+        install = f"{sys.executable} -m pip install mpi4py mpich"
+        raise OSError(f"--mpi needs mpi4py and an MPI: {install}") from None
+    comm = MPI.COMM_WORLD
+    options.seed = comm.bcast(np.random.SeedSequence(options.seed).entropy)  # random, if None
+    if comm.rank:
+        options.save = options.plot = None
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    try:
+        yield comm
+    except BaseException:
+        time.sleep(min(comm.rank, 5))  # of those who have the same to say, the first says it
+        atexit.register(comm.Abort, 1)
+        raise
+
+
+def choose_data_together(options, comm):
+    """As choose_data. The others wait until rank 0 has the files: it may have to download them."""
+    chosen = choose_data(options) if comm.rank == 0 else None
+    options.drawn = comm.bcast(chosen and bool(chosen[-1]))
+    chosen = chosen or choose_data(options)
+    facts = [f"{len(x)} images, checksum {zlib.crc32(y, zlib.crc32(x)):08x}" for x, y in chosen[:2]]
+    if options.load:
+        facts.append(f"weights {zlib.crc32(options.load.read_bytes()):08x}")
+    for rank, theirs in enumerate(everyone := comm.allgather(facts)):
+        if theirs != everyone[0]:
+            raise ValueError(f"the processes need the same data: 0 has {everyone[0]}, {rank} {theirs}")
+    return chosen
+
+
+def gradients_together(net, x, y, batch, progress, comm):
+    """As net.gradients for a mini-batch, of which each process does its share.
+
+    Each process gets the mean over all samples, as if it had done all. Returns loss, error, and if
+    any process was asked to stop.
+    """
+    share = batch[comm.rank :: comm.size]
+    weight = len(share)
+    share = share if weight else batch[:1]  # no layer takes none; it counts 0 times
+    figures = net.gradients(scale(x[share]), y[share])
+    own = [getattr(layer, f"d{name}") for layer in net.layers for name in layer.weights]
+    sums = np.concatenate([*map(np.ravel, own), figures, [1, 0]], dtype=own[0].dtype)
+    sums *= weight
+    sums[-1] = progress.asked
+    totals = np.empty_like(sums)
+    comm.Allreduce(sums, totals)
+    loss, error, count, asked = totals[-4:].tolist()
+    means = np.split(totals / count, np.cumsum([dW.size for dW in own]))
+    for dW, mean in zip(own, means):
+        dW[...] = mean.reshape(dW.shape)
+    return loss / count, error / count, asked > 0
 
 # --- Data
 def load_mnist(folder):
@@ -517,8 +595,10 @@ def parse_arguments():
     add("--weight-decay", type=number, default=0.0, metavar="X", help="a share of W added to dW")
     add("--seed", type=natural, metavar="N", help="fixes first weights and order of the images")
     add("--load", type=Path, metavar="FILE.npz", help="start from weights that --save wrote")
-    add("--save", type=writable, metavar="FILE.npz", help="write the weights after training")
+    add("--save", type=writable, metavar="FILE.npz", help="write the weights after each epoch")
     add("--read", nargs="+", metavar="FILE", help="read a digit in each picture; needs Pillow")
+    add("--mpi", action="store_true", help="share each mini-batch between the processes that "
+        "mpiexec -n N python3 mnist.py started; needs mpi4py")
     add("--plot", type=writable, metavar="FILE.png", help="draw the training, or what --read does")
     options = parser.parse_args()
     if (options.read or options.epochs == 0) and not options.load:
@@ -557,14 +637,20 @@ def choose_data(options):
 
 
 def main():
-    """Load the data, train the network, print the error on the test set."""
+    """Run what the command line asks for; return the exit status."""
     if sys.stdout is None:
         raise OSError(f"standard output is closed: send it to a file, or to {os.devnull}")
     options = parse_arguments()
+    with processes(options) as comm:
+        return run(options, comm)
+
+
+def run(options, comm):
+    """Load the data, train the network, print the error on the test set."""
     np.seterr(over="ignore", invalid="ignore")  # if training diverges, one line says so
     classes = 10
     if not options.read:
-        *sets, note = choose_data(options)
+        *sets, note = choose_data_together(options, comm) if comm else choose_data(options)
         classes = 1 + int(max(y.max() for _, y in sets))
     cnn = importlib.import_module(f"cnn_{options.version}")
     net = cnn.Network(models(cnn, classes)[options.model], options.seed)
@@ -577,15 +663,17 @@ def main():
     who = f"{options.model} ({cnn.__name__}) on"
     training = f"Training {who} {sizes[0]:,} images, testing on {sizes[1]:,}"
     say(training if options.epochs else f"Testing {who} {sizes[1]:,} images")
+    if comm:
+        say(f"{comm.size} processes share the work")
     progress = Progress(options, *sizes)
     signal.signal(signal.SIGINT, progress.interrupt)
     with contextlib.closing(progress):
-        losses, tests = train(net, train_set, test_set, options, progress)
+        losses, tests = train(net, train_set, test_set, options, progress, comm)
         finished = len(tests) == options.epochs
         if not finished:
             say(f"Stopped in {progress.where}, after {len(losses)} mini-batches in all.")
         if not tests or tests[-1][0] < len(losses):
-            tests.append((len(losses), *evaluate(net, *test_set, progress)))
+            tests.append((len(losses), *evaluate(net, *test_set, progress, comm)))
     if options.save:
         net.save(options.save)
         say(f"Weights saved in {options.save}")
