@@ -89,8 +89,7 @@ def train(net, train_set, test_set, options, progress, comm=None):
             if progress.stop:
                 return losses, tests
             if comm:
-                loss, error, progress.stop = gradients_together(net, x, y, batch, progress, comm)
-                net.step(rate, options.weight_decay)
+                loss, error = train_together(net, x, y, batch, rate, progress, comm)
             else:
                 _, loss, error = net.train(scale(x[batch]), y[batch], rate, options.weight_decay)
             if not math.isfinite(loss):
@@ -100,7 +99,7 @@ def train(net, train_set, test_set, options, progress, comm=None):
             progress.after_batch(f"epoch {epoch}/{options.epochs}", k, count, size, sums / k)
         tests.append((len(losses), *evaluate(net, *test_set, progress, comm)))
         if options.save:
-            net.save(options.save)  # what comes now may be a crash
+            net.save(options.save)  # so that a killed run can go on with --load
         progress.after_epoch(sums / count, tests[-1][1:], guessing=math.log(y.shape[1]))
         rate *= options.decay
     return losses, tests
@@ -117,8 +116,7 @@ def evaluate(net, x, y, progress, comm=None, piece=1000):
         _, loss, error = net.evaluate(scale(x[part]), y[part])
         sums += len(x[part]) * np.array([loss, error, 1])
         progress.done += progress.test_work * len(x[part]) / len(x)
-    if comm:
-        sums = comm.allreduce(sums)
+    sums = comm.allreduce(sums) if comm else sums
     if not math.isfinite(sums[0]):
         raise ArithmeticError(f"{DIVERGED} (test)")
     return sums[:2] / sums[2]
@@ -187,14 +185,10 @@ def figures(loss, error):
 # --- Processes: mpi4py is needed only here
 @contextlib.contextmanager
 def processes(options):
-    """Yield the communicator of MPI, by which all processes of this run talk; without --mpi, None.
+    """Yield MPI's communicator: its size is their number, its rank that of this one, from 0 on.
 
-    It has their number, size, and that of this one, rank. Only rank 0 prints and writes files. If
-    one process fails, it ends all.
+    Only process 0 prints and writes files. Where one fails, all end.
     """
-    if not options.mpi:
-        yield None
-        return
     try:
         from mpi4py import MPI
     except (ImportError, RuntimeError):  # there is no mpi4py, or no MPI
@@ -202,52 +196,51 @@ def processes(options):
         raise OSError(f"--mpi needs mpi4py and an MPI: {install}") from None
     comm = MPI.COMM_WORLD
     options.seed = comm.bcast(np.random.SeedSequence(options.seed).entropy)  # random, if None
-    if comm.rank:
+    if comm.rank > 0:
         options.save = options.plot = None
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    say(f"Each mini-batch is shared out, number of processes: {comm.size}")
     try:
         yield comm
     except BaseException:
-        time.sleep(min(comm.rank, 5))  # of those who have the same to say, the first says it
+        time.sleep(min(comm.rank, 5))  # what all have to say, process 0 says first, and ends all
         atexit.register(comm.Abort, 1)
         raise
 
 
 def choose_data_together(options, comm):
-    """As choose_data. The others wait until rank 0 has the files: it may have to download them."""
+    """As choose_data. Process 0 comes first and may download; the others wait for its files."""
     chosen = choose_data(options) if comm.rank == 0 else None
     options.drawn = comm.bcast(chosen and bool(chosen[-1]))
     chosen = chosen or choose_data(options)
-    facts = [f"{len(x)} images, checksum {zlib.crc32(y, zlib.crc32(x)):08x}" for x, y in chosen[:2]]
-    if options.load:
-        facts.append(f"weights {zlib.crc32(options.load.read_bytes()):08x}")
-    for rank, theirs in enumerate(everyone := comm.allgather(facts)):
-        if theirs != everyone[0]:
-            raise ValueError(f"the processes need the same data: 0 has {everyone[0]}, {rank} {theirs}")
+    own = [f"{len(x)} images with checksum {zlib.crc32(y, zlib.crc32(x))}" for x, y in chosen[:2]]
+    if own != (expected := comm.bcast(own)):
+        raise ValueError(f"process {comm.rank}: expected {expected} as in process 0, got {own}")
     return chosen
 
 
-def gradients_together(net, x, y, batch, progress, comm):
-    """As net.gradients for a mini-batch, of which each process does its share.
+def train_together(net, x, y, batch, rate, progress, comm):
+    """As net.train, each process on its share of the batch. Returns loss and error of all.
 
-    Each process gets the mean over all samples, as if it had done all. Returns loss, error, and if
-    any process was asked to stop.
+    Allreduce gives to all processes the sum of what each has: they take the same step.
     """
-    share = batch[comm.rank :: comm.size]
-    weight = len(share)
-    share = share if weight else batch[:1]  # no layer takes none; it counts 0 times
-    figures = net.gradients(scale(x[share]), y[share])
-    own = [getattr(layer, f"d{name}") for layer in net.layers for name in layer.weights]
-    sums = np.concatenate([*map(np.ravel, own), figures, [1, 0]], dtype=own[0].dtype)
-    sums *= weight
-    sums[-1] = progress.asked
-    totals = np.empty_like(sums)
-    comm.Allreduce(sums, totals)
-    loss, error, count, asked = totals[-4:].tolist()
-    means = np.split(totals / count, np.cumsum([dW.size for dW in own]))
-    for dW, mean in zip(own, means):
-        dW[...] = mean.reshape(dW.shape)
-    return loss / count, error / count, asked > 0
+    share = np.array_split(batch, comm.size)[comm.rank]
+    some = share if len(share) else batch[:1]  # layers take no empty mini-batch; it counts 0 times
+    figures = net.gradients(scale(x[some]), y[some])
+    gradients = [getattr(layer, f"d{name}") for layer in net.layers for name in layer.weights]
+    own = np.concatenate([*map(np.ravel, gradients), figures, [0]], dtype=gradients[0].dtype)
+    own *= len(share) / len(batch)
+    own[-1] = progress.asked
+    mean = np.empty_like(own)
+    comm.Allreduce(own, mean)
+    parts = np.split(mean, np.cumsum([gradient.size for gradient in gradients]))
+    for gradient, part in zip(gradients, parts):
+        gradient.flat = part
+    net.step(rate, progress.options.weight_decay)
+    loss, error, asked = parts[-1].tolist()
+    progress.stop = asked > 0
+    return loss, error
+
 
 # --- Data
 def load_mnist(folder):
@@ -641,7 +634,7 @@ def main():
     if sys.stdout is None:
         raise OSError(f"standard output is closed: send it to a file, or to {os.devnull}")
     options = parse_arguments()
-    with processes(options) as comm:
+    with processes(options) if options.mpi else contextlib.nullcontext() as comm:
         return run(options, comm)
 
 
@@ -663,8 +656,6 @@ def run(options, comm):
     who = f"{options.model} ({cnn.__name__}) on"
     training = f"Training {who} {sizes[0]:,} images, testing on {sizes[1]:,}"
     say(training if options.epochs else f"Testing {who} {sizes[1]:,} images")
-    if comm:
-        say(f"{comm.size} processes share the work")
     progress = Progress(options, *sizes)
     signal.signal(signal.SIGINT, progress.interrupt)
     with contextlib.closing(progress):
