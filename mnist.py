@@ -184,7 +184,7 @@ def figures(loss, error):
 
 # --- Processes: mpi4py is needed only here
 @contextlib.contextmanager
-def processes(options):
+def processes():
     """Yield MPI's communicator: its size is their number, its rank that of this one, from 0 on.
 
     Only process 0 prints and writes files. Where one fails, all end.
@@ -194,28 +194,31 @@ def processes(options):
     except (ImportError, RuntimeError):  # there is no mpi4py, or no MPI
         install = f"{sys.executable} -m pip install mpi4py mpich"
         raise OSError(f"--mpi needs mpi4py and an MPI: {install}") from None
-    comm = MPI.COMM_WORLD
-    options.seed = comm.bcast(np.random.SeedSequence(options.seed).entropy)  # random, if None
+    comm, nowhere = MPI.COMM_WORLD, os.open(os.devnull, os.O_WRONLY)
     if comm.rank > 0:
-        options.save = options.plot = None
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    say(f"Each mini-batch is shared out, number of processes: {comm.size}")
+        os.dup2(nowhere, sys.stdout.fileno())
     try:
         yield comm
     except BaseException:
         time.sleep(min(comm.rank, 5))  # what all have to say, process 0 says first, and ends all
         atexit.register(comm.Abort, 1)
+        atexit.register(os.dup2, nowhere, 2)  # before that: MPI would add a line of its own
         raise
 
 
 def choose_data_together(options, comm):
     """As choose_data. Process 0 comes first and may download; the others wait for its files."""
+    options.seed = comm.bcast(np.random.SeedSequence(options.seed).entropy)  # random, if None
     chosen = choose_data(options) if comm.rank == 0 else None
     options.drawn = comm.bcast(chosen and bool(chosen[-1]))
-    chosen = chosen or choose_data(options)
+    if comm.rank > 0:
+        options.save = options.plot = None
+        chosen = choose_data(options)
     own = [f"{len(x)} images with checksum {zlib.crc32(y, zlib.crc32(x))}" for x, y in chosen[:2]]
+    own += [f"weights with {zlib.crc32(options.load.read_bytes())}"] if options.load else []
     if own != (expected := comm.bcast(own)):
         raise ValueError(f"process {comm.rank}: expected {expected} as in process 0, got {own}")
+    say(f"Sharing each mini-batch between processes, their number: {comm.size}")
     return chosen
 
 
@@ -630,12 +633,12 @@ def choose_data(options):
 
 
 def main():
-    """Run what the command line asks for; return the exit status."""
+    """Run what the command line asks for, in one process or several. Return the exit status."""
     if sys.stdout is None:
         raise OSError(f"standard output is closed: send it to a file, or to {os.devnull}")
-    options = parse_arguments()
-    with processes(options) if options.mpi else contextlib.nullcontext() as comm:
-        return run(options, comm)
+    together = any(word.startswith("--m") for word in sys.argv)  # argparse takes --mp, too
+    with processes() if together else contextlib.nullcontext() as comm:
+        return run(parse_arguments(), comm)
 
 
 def run(options, comm):
