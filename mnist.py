@@ -238,7 +238,7 @@ def train_together(net, x, y, batch, rate, progress, comm):
     comm.Allreduce(own, mean)
     parts = np.split(mean, np.cumsum([gradient.size for gradient in gradients]))
     for gradient, part in zip(gradients, parts):
-        gradient.flat = part
+        gradient[...] = part.reshape(gradient.shape)
     net.step(rate, progress.options.weight_decay)
     loss, error, asked = parts[-1].tolist()
     progress.stop = asked > 0
