@@ -196,7 +196,7 @@ def processes():
         raise OSError(f"--mpi needs mpi4py and an MPI: {install}") from None
     comm, nowhere = MPI.COMM_WORLD, os.open(os.devnull, os.O_WRONLY)
     if comm.rank > 0:
-        os.dup2(nowhere, sys.stdout.fileno())
+        os.dup2(nowhere, 1)
     try:
         yield comm
     except BaseException:
@@ -575,7 +575,9 @@ def parse_arguments():
         for model, (epochs, rate, decay) in zip(DEFAULTS, map(dict.values, DEFAULTS.values()))
     ]
     epilog = f"Defaults: {'; '.join(settings)}"
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], epilog=epilog)
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0], epilog=epilog, allow_abbrev=False
+    )
     add = parser.add_argument
     add("model", choices=DEFAULTS, help="the network: one hidden layer, one convolution, or two")
     add("version", nargs="?", choices=["sg", "naive"], default="sg", help="stride groups, or loops")
@@ -632,17 +634,11 @@ def choose_data(options):
     return *((x[: options.samples], y[: options.samples]) for x, y in sets), note
 
 
-def main():
-    """Run what the command line asks for, in one process or several. Return the exit status."""
+def main(comm=None):
+    """Load the data, train the network, print the error on the test set."""
     if sys.stdout is None:
         raise OSError(f"standard output is closed: send it to a file, or to {os.devnull}")
-    together = any(word.startswith("--m") for word in sys.argv)  # argparse takes --mp, too
-    with processes() if together else contextlib.nullcontext() as comm:
-        return run(parse_arguments(), comm)
-
-
-def run(options, comm):
-    """Load the data, train the network, print the error on the test set."""
+    options = parse_arguments()
     np.seterr(over="ignore", invalid="ignore")  # if training diverges, one line says so
     classes = 10
     if not options.read:
@@ -679,8 +675,11 @@ def run(options, comm):
 
 
 if __name__ == "__main__":
+    together = "--mpi" in sys.argv and "--help" not in sys.argv
     try:
-        sys.exit(main())
+        with processes() if together else contextlib.nullcontext() as comm:
+            status = main(comm)
+        sys.exit(status)
     except (ArithmeticError, MemoryError, OSError, ValueError) as problem:
         sys.exit(f"mnist.py: {str(problem) or 'not enough memory'}")
     except KeyboardInterrupt:

@@ -1113,9 +1113,11 @@ class Processes(Program):
 
 class Missing(Program):
     def test_mpi_that_is_missing(self):
+        message = "--mpi needs mpi4py and an MPI: .* -m pip install mpi4py mpich$"
         for module in ("mpi4py", "mpi4py.MPI"):
-            with mock.patch.dict("sys.modules", {module: None}), self.assertRaisesRegex(OSError, "--mpi needs mpi4py and an MPI: .* -m pip install mpi4py mpich$"):
-                self.run_main("flat", "--mpi")
+            missing = mock.patch.dict("sys.modules", {module: None})
+            with missing, self.assertRaisesRegex(OSError, message), mnist.processes():
+                self.fail("it went on")
 
     def test_packages_that_are_missing(self):
         found = importlib.util.find_spec
