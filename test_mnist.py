@@ -1047,7 +1047,7 @@ class Processes(Program):
     def test_the_same_weights_as_one_process(self):
         # Few steps: sooner or later rounding decides which pixel max-pooling takes.
         data, file = self.drawn(1000), self.folder / "w.npz"
-        cases = (("flat", "sg", 1000), ("cnn", "sg", 160), ("lenet", "sg", 160), ("flat", "naive", 100))
+        cases = (("flat", "sg", 1000), ("cnn", "sg", 96), ("lenet", "sg", 96), ("flat", "naive", 96))
         for model, version, n in cases:
             arguments = (model, version, *data, "--samples", n, "--epochs", 3, "--seed", 1, "--save", file)
             expected = self.run_main(*arguments).splitlines()[-1]
@@ -1119,6 +1119,8 @@ class Missing(Program):
             missing = mock.patch.dict("sys.modules", {module: None})
             with missing, self.assertRaisesRegex(OSError, message), mnist.processes():
                 self.fail("it went on")
+            with missing:
+                self.run_main("flat", *self.data(), "--epochs", 1)
 
     def test_packages_that_are_missing(self):
         found = importlib.util.find_spec
