@@ -575,9 +575,7 @@ def parse_arguments():
         for model, (epochs, rate, decay) in zip(DEFAULTS, map(dict.values, DEFAULTS.values()))
     ]
     epilog = f"Defaults: {'; '.join(settings)}"
-    parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0], epilog=epilog, allow_abbrev=False
-    )
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], epilog=epilog)
     add = parser.add_argument
     add("model", choices=DEFAULTS, help="the network: one hidden layer, one convolution, or two")
     add("version", nargs="?", choices=["sg", "naive"], default="sg", help="stride groups, or loops")
@@ -675,7 +673,7 @@ def main(comm=None):
 
 
 if __name__ == "__main__":
-    together = "--mpi" in sys.argv and "--help" not in sys.argv
+    together = any(word.startswith("--m") for word in sys.argv) and "--help" not in sys.argv
     try:
         with processes() if together else contextlib.nullcontext() as comm:
             status = main(comm)
