@@ -8,6 +8,7 @@
 """
 
 import argparse
+import atexit
 import contextlib
 import gzip
 import hashlib
@@ -68,12 +69,12 @@ def models(cnn, classes):
 
 
 # --- Training
-def train(net, train_set, test_set, options, progress):
+def train(net, train_set, test_set, options, progress, comm=None):
     """Train by mini-batch gradient descent until the last epoch, or Ctrl-C.
 
     A set is a pair: images, uint8 (n, rows, columns, channels), and labels, one-hot (n, classes).
     Returns the loss of each mini-batch, and (mini-batches so far, loss, error) of each test, after
-    an epoch. Raises ArithmeticError for a loss that is not finite.
+    an epoch. Raises ArithmeticError for a loss that is not finite. comm: see processes.
     """
     x, y = train_set
     rng = np.random.default_rng(options.seed)
@@ -87,30 +88,38 @@ def train(net, train_set, test_set, options, progress):
         for k, batch in enumerate(order, 1):
             if progress.stop:
                 return losses, tests
-            _, loss, error = net.train(scale(x[batch]), y[batch], rate, options.weight_decay)
+            if comm:
+                loss, error = train_together(net, x, y, batch, rate, progress, comm)
+            else:
+                _, loss, error = net.train(scale(x[batch]), y[batch], rate, options.weight_decay)
             if not math.isfinite(loss):
                 raise ArithmeticError(f"{DIVERGED} (epoch {epoch}, mini-batch {k})")
             losses.append(loss)
             sums += loss, error
             progress.after_batch(f"epoch {epoch}/{options.epochs}", k, count, size, sums / k)
-        tests.append((len(losses), *evaluate(net, *test_set, progress)))
+        tests.append((len(losses), *evaluate(net, *test_set, progress, comm)))
+        if options.save:
+            net.save(options.save)  # so that a killed run can go on with --load
         progress.after_epoch(sums / count, tests[-1][1:], guessing=math.log(y.shape[1]))
         rate *= options.decay
     return losses, tests
 
 
-def evaluate(net, x, y, progress, piece=1000):
+def evaluate(net, x, y, progress, comm=None, piece=1000):
     """Return the mean loss and error over all samples, scaled a piece at a time."""
-    sums = np.zeros(2)
+    if comm:
+        x, y = x[comm.rank :: comm.size], y[comm.rank :: comm.size]
+    sums = np.zeros(3)
     progress.before_test()
     for start in range(0, len(x), piece):
         part = slice(start, start + piece)
         _, loss, error = net.evaluate(scale(x[part]), y[part])
-        sums += len(x[part]) * loss, len(x[part]) * error
+        sums += len(x[part]) * np.array([loss, error, 1])
         progress.done += progress.test_work * len(x[part]) / len(x)
+    sums = comm.allreduce(sums) if comm else sums
     if not math.isfinite(sums[0]):
         raise ArithmeticError(f"{DIVERGED} (test)")
-    return sums / len(x)
+    return sums[:2] / sums[2]
 
 
 def scale(images):
@@ -124,7 +133,8 @@ class Progress:
     def __init__(self, options, train_size, test_size):
         self.options, self.test_work = options, 0.4 * test_size  # in images to train on
         self.work = options.epochs * (train_size + self.test_work)
-        self.done, self.stop, self.where, self.doing = 0, False, "start", "first mini-batch"
+        self.done, self.where, self.doing = 0, "start", "first mini-batch"
+        self.asked = self.stop = False
         self.start, self.over = time.monotonic(), threading.Event()
         self.ticker = threading.Thread(target=self.tick, daemon=True)
         self.ticker.start()
@@ -136,7 +146,8 @@ class Progress:
             say(f"{self.clock()} {self.where}{left}: {self.doing}", moving=True)
 
     def interrupt(self, signal_number, frame):
-        self.stop = True
+        self.asked = True
+        self.stop = not self.options.mpi  # else the processes have to agree first
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         saving = " and saving" if self.options.save else ""
         say(f"Ctrl-C: no more training, only testing{saving}. Ctrl-C again quits at once.")
@@ -169,6 +180,69 @@ class Progress:
 
 def figures(loss, error):
     return f"loss {loss:.4f}, error {100 * error:.2f} %"
+
+
+# --- Processes: mpi4py is needed only here
+@contextlib.contextmanager
+def processes():
+    """Yield MPI's communicator: its size is their number, its rank that of this one, from 0 on.
+
+    Only process 0 prints and writes files. Where one fails, all end.
+    """
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError):  # there is no mpi4py, or no MPI
+        install = f"{sys.executable} -m pip install mpi4py mpich"
+        raise OSError(f"--mpi needs mpi4py and an MPI: {install}") from None
+    comm, nowhere = MPI.COMM_WORLD, os.open(os.devnull, os.O_WRONLY)
+    if comm.rank > 0:
+        os.dup2(nowhere, 1)
+    try:
+        yield comm
+    except BaseException:
+        time.sleep(min(comm.rank, 5))  # what all have to say, process 0 says first, and ends all
+        atexit.register(comm.Abort, 1)
+        atexit.register(os.dup2, nowhere, 2)  # before that: MPI would add a line of its own
+        raise
+
+
+def choose_data_together(options, comm):
+    """As choose_data. Process 0 comes first and may download; the others wait for its files."""
+    options.seed = comm.bcast(np.random.SeedSequence(options.seed).entropy)  # random, if None
+    chosen = choose_data(options) if comm.rank == 0 else None
+    options.drawn = comm.bcast(chosen and bool(chosen[-1]))
+    if comm.rank > 0:
+        options.save = options.plot = None
+        chosen = choose_data(options)
+    own = [f"{len(x)} images with checksum {zlib.crc32(y, zlib.crc32(x))}" for x, y in chosen[:2]]
+    own += [f"weights with {zlib.crc32(options.load.read_bytes())}"] if options.load else []
+    if own != (expected := comm.bcast(own)):
+        raise ValueError(f"process {comm.rank}: expected {expected} as in process 0, got {own}")
+    say(f"Sharing each mini-batch between processes, their number: {comm.size}")
+    return chosen
+
+
+def train_together(net, x, y, batch, rate, progress, comm):
+    """As net.train, each process on its share of the batch. Returns loss and error of all.
+
+    Allreduce gives to all processes the sum of what each has: they take the same step.
+    """
+    share = np.array_split(batch, comm.size)[comm.rank]
+    some = share if len(share) else batch[:1]  # layers take no empty mini-batch; it counts 0 times
+    figures = net.gradients(scale(x[some]), y[some])
+    gradients = [getattr(layer, f"d{name}") for layer in net.layers for name in layer.weights]
+    own = np.concatenate([*map(np.ravel, gradients), figures, [0]], dtype=gradients[0].dtype)
+    own *= len(share) / len(batch)
+    own[-1] = progress.asked
+    mean = np.empty_like(own)
+    comm.Allreduce(own, mean)
+    parts = np.split(mean, np.cumsum([gradient.size for gradient in gradients]))
+    for gradient, part in zip(gradients, parts):
+        gradient[...] = part.reshape(gradient.shape)
+    net.step(rate, progress.options.weight_decay)
+    loss, error, asked = parts[-1].tolist()
+    progress.stop = asked > 0
+    return loss, error
 
 
 # --- Data
@@ -517,8 +591,10 @@ def parse_arguments():
     add("--weight-decay", type=number, default=0.0, metavar="X", help="a share of W added to dW")
     add("--seed", type=natural, metavar="N", help="fixes first weights and order of the images")
     add("--load", type=Path, metavar="FILE.npz", help="start from weights that --save wrote")
-    add("--save", type=writable, metavar="FILE.npz", help="write the weights after training")
+    add("--save", type=writable, metavar="FILE.npz", help="write the weights after each epoch")
     add("--read", nargs="+", metavar="FILE", help="read a digit in each picture; needs Pillow")
+    add("--mpi", action="store_true", help="share each mini-batch between the processes that "
+        "mpiexec -n N python3 mnist.py started; needs mpi4py")
     add("--plot", type=writable, metavar="FILE.png", help="draw the training, or what --read does")
     options = parser.parse_args()
     if (options.read or options.epochs == 0) and not options.load:
@@ -556,7 +632,7 @@ def choose_data(options):
     return *((x[: options.samples], y[: options.samples]) for x, y in sets), note
 
 
-def main():
+def main(comm=None):
     """Load the data, train the network, print the error on the test set."""
     if sys.stdout is None:
         raise OSError(f"standard output is closed: send it to a file, or to {os.devnull}")
@@ -564,7 +640,7 @@ def main():
     np.seterr(over="ignore", invalid="ignore")  # if training diverges, one line says so
     classes = 10
     if not options.read:
-        *sets, note = choose_data(options)
+        *sets, note = choose_data_together(options, comm) if comm else choose_data(options)
         classes = 1 + int(max(y.max() for _, y in sets))
     cnn = importlib.import_module(f"cnn_{options.version}")
     net = cnn.Network(models(cnn, classes)[options.model], options.seed)
@@ -580,12 +656,12 @@ def main():
     progress = Progress(options, *sizes)
     signal.signal(signal.SIGINT, progress.interrupt)
     with contextlib.closing(progress):
-        losses, tests = train(net, train_set, test_set, options, progress)
+        losses, tests = train(net, train_set, test_set, options, progress, comm)
         finished = len(tests) == options.epochs
         if not finished:
             say(f"Stopped in {progress.where}, after {len(losses)} mini-batches in all.")
         if not tests or tests[-1][0] < len(losses):
-            tests.append((len(losses), *evaluate(net, *test_set, progress)))
+            tests.append((len(losses), *evaluate(net, *test_set, progress, comm)))
     if options.save:
         net.save(options.save)
         say(f"Weights saved in {options.save}")
@@ -597,8 +673,11 @@ def main():
 
 
 if __name__ == "__main__":
+    together = any(word.startswith("--m") for word in sys.argv) and "--help" not in sys.argv
     try:
-        sys.exit(main())
+        with processes() if together else contextlib.nullcontext() as comm:
+            status = main(comm)
+        sys.exit(status)
     except (ArithmeticError, MemoryError, OSError, ValueError) as problem:
         sys.exit(f"mnist.py: {str(problem) or 'not enough memory'}")
     except KeyboardInterrupt:

@@ -38,7 +38,8 @@ import mnist
 HERE = Path(__file__).resolve().parent
 REAL = [HERE, HERE.parent / "shared" / "mnist"]  # where the real files may be
 REAL = [each for each in REAL if all((each / f"{name}.gz").exists() for name in mnist.FILES)]
-PILLOW, MATPLOTLIB = map(importlib.util.find_spec, ("PIL", "matplotlib"))
+PILLOW, MATPLOTLIB, MPI = map(importlib.util.find_spec, ("PIL", "matplotlib", "mpi4py"))
+MPIEXEC = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
 POSIX = os.name == "posix"
 
 
@@ -381,7 +382,7 @@ class Training(unittest.TestCase):
         y = np.eye(n, dtype=np.float32)
         options = {"seed": 1, "batch_size": batch_size, "epochs": epochs, "learning_rate": 0.5,
                    "decay": 0.5, "weight_decay": 0.125, "version": "sg", "save": None,
-                   "plot": None, **more}  # fmt: skip
+                   "plot": None, "mpi": False, **more}  # fmt: skip
         options = argparse.Namespace(**options)
         self.out = out or io.StringIO()
         with contextlib.redirect_stdout(self.out):
@@ -462,6 +463,17 @@ class Training(unittest.TestCase):
         losses, tests = self.train(net, stop="evaluate")
         self.assertEqual((len(losses), len(tests), len(net.steps), len(net.tests)), (2, 1, 2, 1))
 
+    def test_weights_are_saved_after_each_epoch(self):
+        net = Recorder()
+        net.save = mock.Mock(side_effect=lambda path: self.assertEqual(len(net.steps) % 2, 0))
+        self.train(net, save="w.npz")
+        self.assertEqual(net.save.call_args_list, [mock.call("w.npz")] * 3)
+        net = Recorder(loss=[1, 1, 1, math.nan])
+        net.save = mock.Mock()
+        with self.assertRaises(ArithmeticError):
+            self.train(net, save="w.npz")
+        self.assertEqual((len(net.steps), net.save.call_count), (4, 1))
+
     def test_clock(self):
         for seconds, text in ((0, "0:00"), (9.4, "0:09"), (59.6, "1:00"), (75, "1:15"), (4000, "66:40")):
             with mock.patch("time.monotonic", lambda seconds=seconds: 100 + seconds):
@@ -470,7 +482,7 @@ class Training(unittest.TestCase):
                 self.assertEqual(progress.clock(), text)
 
     def progress(self, **options):
-        options = argparse.Namespace(**{"epochs": 2, "version": "sg", "save": None, "plot": None, **options})
+        options = argparse.Namespace(**{"epochs": 2, "version": "sg", "save": None, "plot": None, "mpi": False, **options})
         with mock.patch("threading.Thread"), mock.patch("time.monotonic", lambda: 100.0):
             return mnist.Progress(options, 60, 100)
 
@@ -902,7 +914,214 @@ class Plots(Program):
         self.assertEqual(self.names(), ["data", "picture.png"])
 
 
+class Thread:
+    """Stands for MPI's communicator, where processes are threads of this one."""
+
+    def __init__(self, rank, size, barrier, sent):
+        self.rank, self.size, self.barrier, self.sent = rank, size, barrier, sent
+
+    def allreduce(self, own):
+        self.sent[self.rank] = own
+        self.barrier.wait()
+        total = sum(self.sent)
+        self.barrier.wait()
+        return total
+
+    def Allreduce(self, own, total):
+        total[:] = self.allreduce(own)
+
+
+class Shares(unittest.TestCase):
+    """What processes do together, without MPI."""
+
+    def together(self, size, work):
+        """Return [work(comm) of each of so many processes]."""
+        barrier, sent, results = threading.Barrier(size, timeout=30), [None] * size, [None] * size
+
+        def run(rank):
+            try:
+                results[rank] = work(Thread(rank, size, barrier, sent))
+            except BaseException:
+                barrier.abort()
+                raise
+
+        threads = [threading.Thread(target=run, args=(rank,)) for rank in range(size)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return results
+
+    def setUp(self):
+        rng = np.random.default_rng(1)
+        self.x = rng.integers(0, 256, (60, 7, 6, 1)).astype(np.uint8)
+        self.y = np.eye(3)[rng.integers(0, 3, 60)]
+        scale = mock.patch.object(mnist, "scale", lambda images: images / 255)  # float64
+        scale.start()
+        self.addCleanup(scale.stop)
+
+    def network(self, cnn):
+        layers = [cnn.ConvLayer_ReLU(4, 3), cnn.PoolLayer_Max(2, 2), cnn.FlatLayer(), cnn.FCLayer_Softmax(3)]
+        return cnn.Network(layers, seed=1)
+
+    def progress(self):
+        options = argparse.Namespace(weight_decay=0.01)
+        return argparse.Namespace(asked=False, stop=False, done=0, test_work=1, before_test=lambda: None, options=options)
+
+    def test_twenty_steps_are_those_of_one_process(self):
+        for cnn, size, count in ((cnn_sg, 2, 8), (cnn_sg, 3, 8), (cnn_sg, 5, 3), (cnn_sg, 5, 1), (cnn_naive, 3, 2)):
+            batches = np.random.default_rng(2).integers(0, 60, (20, count))
+            expected = self.network(cnn)
+            figures = [expected.train(self.x[b] / 255, self.y[b], 0.1, 0.01)[1:] for b in batches]
+
+            def work(comm, cnn=cnn, batches=batches):
+                net, progress = self.network(cnn), self.progress()
+                got = [mnist.train_together(net, self.x, self.y, b, 0.1, progress, comm) for b in batches]
+                return net, got, progress.stop
+
+            for net, got, stop in self.together(size, work):
+                np.testing.assert_allclose(got, figures, rtol=1e-12)
+                self.assertFalse(stop)
+                for layer, other in zip(net.layers, expected.layers):
+                    for name in layer.weights:
+                        W, right = getattr(layer, name), getattr(other, name)
+                        self.assertEqual(W.dtype, np.float64)
+                        self.assertLess(np.linalg.norm(W - right), 1e-12 * np.linalg.norm(right))
+
+    def test_the_test_set_is_shared_out(self):
+        net = self.network(cnn_sg)
+        _, *expected = net.evaluate(self.x / 255, self.y)
+        for size, n in ((2, 60), (7, 60), (3, 2)):
+            _, *expected = net.evaluate(self.x[:n] / 255, self.y[:n])
+            seen = []
+
+            def work(comm, n=n, seen=seen):
+                own = self.network(cnn_sg)
+                evaluate = own.evaluate
+                own.evaluate = lambda X, Y: seen.append(len(X)) or evaluate(X, Y)
+                return mnist.evaluate(own, self.x[:n], self.y[:n], self.progress(), comm, piece=4)
+
+            for figures in self.together(size, work):
+                np.testing.assert_allclose(figures, expected, rtol=1e-12)
+            self.assertEqual(sum(seen), n)
+
+    def test_one_is_asked_to_stop_and_all_do(self):
+        for count in (6, 2):  # process 2 may have no share
+
+            def work(comm, count=count):
+                progress = self.progress()
+                progress.asked = comm.rank == 2
+                mnist.train_together(self.network(cnn_sg), self.x, self.y, np.arange(count), 0.1, progress, comm)
+                return progress.stop
+
+            self.assertEqual(self.together(3, work), [True] * 3)
+
+
+@unittest.skipUnless(MPI and MPIEXEC and POSIX, "mpi4py, or mpiexec, is not installed")
+class Processes(Program):
+    def start_together(self, *arguments):
+        """Start groups of processes, (number, arguments): those of a group have the same."""
+        command = [MPIEXEC]
+        for k, (number, own) in enumerate(arguments):
+            program = [sys.executable, "-W", "error", "mnist.py", *map(str, own), "--mpi"]
+            command += [":"] * (k > 0) + ["-n", str(number), *program]
+        environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "COLUMNS": "80"}
+        environment |= {"OMPI_MCA_rmaps_base_oversubscribe": "1", "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe"}
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        return subprocess.Popen(command, cwd=HERE, env=environment, **streams)
+
+    def run_together(self, *arguments):
+        with self.start_together(*arguments) as process:
+            out, errors = process.communicate(timeout=120)
+        return process.returncode, out, errors
+
+    def drawn(self, n):
+        files = {}
+        for part, seed in (("train", 1), ("t10k", 2)):
+            x, y = mnist.draw_digits(n, seed)
+            files |= {f"{part}-images-idx3-ubyte": idx(x[..., 0]), f"{part}-labels-idx1-ubyte": idx(y)}
+        for name, content in files.items():
+            (self.folder / name).write_bytes(content)
+        return "--data", self.folder
+
+    def test_the_same_weights_as_one_process(self):
+        # Few steps: sooner or later rounding decides which pixel max-pooling takes.
+        data, file = self.drawn(1000), self.folder / "w.npz"
+        cases = (("flat", "sg", 1000), ("cnn", "sg", 96), ("lenet", "sg", 96), ("flat", "naive", 96))
+        for model, version, n in cases:
+            arguments = (model, version, *data, "--samples", n, "--epochs", 3, "--seed", 1, "--save", file)
+            expected = self.run_main(*arguments).splitlines()[-1]
+            error = float(expected.split()[-2])
+            saved = dict(np.load(file))
+            for size in (1, 2, 3, 5):
+                with self.subTest(model=model, version=version, size=size):
+                    file.unlink()
+                    code, out, errors = self.run_together((size, arguments))
+                    self.assertEqual((code, errors), (0, ""))
+                    self.assertIn(f"between processes, their number: {size}\n", out)
+                    self.assertEqual(out.count("Test set: "), 1)
+                    self.assertAlmostEqual(float(out.split()[-2]), error, delta=0.2)
+                    W = dict(np.load(file))
+                    for name in set(saved) - {"layers"}:
+                        difference = np.linalg.norm(W[name] - saved[name])
+                        self.assertLess(difference, 1e-3 * np.linalg.norm(saved[name]))
+
+    def test_without_a_seed(self):
+        code, out, errors = self.run_together((2, ("flat", *self.data(), "--epochs", 1, "--split", 0.5)))
+        self.assertEqual((code, errors), (0, ""))  # other halves would have other checksums
+        self.assertEqual(out.count("Test set: "), 1)
+
+    def test_other_data_in_a_process(self):
+        other = self.folder / "other"
+        other.mkdir()
+        self.write(other, n=61)
+        start = time.monotonic()
+        groups = (1, ("flat", *self.data())), (1, ("flat", "--data", other))
+        code, _, errors = self.run_together(*groups)
+        self.assertNotEqual(code, 0)
+        self.assertRegex(errors, "^mnist.py: process 1: expected .*60 images .* as in process 0, got .*61 images .*\n$")
+        self.assertLess(time.monotonic() - start, 20)
+
+    def test_one_line_for_what_goes_wrong_in_all(self):
+        for arguments, line in (
+            (("flat", *self.data(), "--learning-rate", 1e30), "training diverged: .*"),
+            (("flat", "--data", self.folder / "none"), ".*none: expected a folder of MNIST files, got none"),
+        ):
+            code, _, errors = self.run_together((3, arguments))
+            self.assertNotEqual(code, 0)
+            self.assertRegex(errors, f"^mnist.py: {line}\n$")
+
+    def test_one_fails_before_it_meets_the_others(self):
+        good = ("flat", *self.data())
+        code, _, errors = self.run_together((1, good), (1, (*good, "--load", self.folder / "none.npz")))
+        self.assertNotEqual(code, 0)
+        self.assertRegex(errors, "--load: there is no file .*none.npz\n$")
+
+    def test_ctrl_c_stops_all(self):
+        file = self.folder / "w.npz"
+        arguments = ("flat", *self.data(n=600), "--epochs", 1_000_000, "--save", file)
+        with self.start_together((2, arguments)) as process:
+            for _ in range(4):
+                process.stdout.readline()
+            process.send_signal(signal.SIGINT)
+            out, errors = process.communicate(timeout=30)
+        self.assertNotEqual(process.returncode, 0)
+        self.assertNotIn("Traceback", errors)
+        self.assertRegex(out, r"\nStopped in epoch \d+/1000000, after \d+ mini-batches in all.\n")
+        self.assertRegex(out.splitlines()[-1], rf"^Test set: {FIGURES}$")
+        np.load(file).close()
+
+
 class Missing(Program):
+    def test_mpi_that_is_missing(self):
+        message = "--mpi needs mpi4py and an MPI: .* -m pip install mpi4py mpich$"
+        for module in ("mpi4py", "mpi4py.MPI"):
+            missing = mock.patch.dict("sys.modules", {module: None})
+            with missing, self.assertRaisesRegex(OSError, message), mnist.processes():
+                self.fail("it went on")
+            with missing:
+                self.run_main("flat", *self.data(), "--epochs", 1)
+
     def test_packages_that_are_missing(self):
         found = importlib.util.find_spec
         file = self.folder / "w.npz"

@@ -41,7 +41,7 @@ except ImportError:
 
 ROOT = Path(__file__).resolve().parent.parent
 ELSEWHERE = {  # what documents may name although the repository does not have it
-    ".venv/bin/pip", ".venv/bin/python3", "pip", "python3", "torchrun", "uv",  # programs
+    ".venv/bin/pip", ".venv/bin/python3", "pip", "python3", "mpiexec", "uv",  # programs
     "cnn.npz", "cnn.png", "seven.png", "weights.npz", ".gz", ".npz", ".png",  # files that a reader makes or gets
     "DistributedDataParallel", "lr",  # of PyTorch
 }  # fmt: skip
