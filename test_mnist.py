@@ -189,6 +189,11 @@ class Downloads(Folder):
         with mock.patch.object(mnist, "ANSWER", 0.2), self.assertRaises(ConnectionError):
             self.load("silent", "silent", "silent")
         self.assertLess(time.monotonic() - start, 2)
+        name_server = mock.patch("requests.get", side_effect=lambda *_, **__: Mirror.release.wait(20))
+        with name_server, self.assertRaisesRegex(ConnectionError, "too slow"):
+            self.load("fine")
+        left = set(threading.enumerate()) - {threading.main_thread()}
+        self.assertTrue(all(thread.daemon for thread in left), left)  # none keeps it from ending
 
     def test_what_cannot_be_kept_is_as_good_as_not_there(self):
         full = mock.patch("builtins.open", side_effect=OSError(28, "No space left on device"))
@@ -551,6 +556,7 @@ class Program(Folder):
         streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         process = subprocess.Popen(command, **{"cwd": HERE, "env": environment, **streams, **more})
         killer = threading.Timer(60, process.kill)  # whatever waits for it
+        killer.daemon = True
         killer.start()
         self.addCleanup(killer.cancel)
         return process
