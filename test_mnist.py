@@ -713,11 +713,13 @@ class CommandLine(Program):
         self.addCleanup(self.folder.chmod, 0o700)
         self.run_program("cnn", "--save", self.folder / "w.npz", code=2)
 
-    def test_memory_errors_have_one_line(self):
+    def test_what_ends_a_run_early_has_at_most_one_line(self):
         shutil.copy(HERE / "mnist.py", self.folder)
-        (self.folder / "cnn_sg.py").write_text("raise MemoryError")
-        errors = self.run_program("flat", *self.data(), cwd=self.folder, code=1)
-        self.assertEqual(errors, "mnist.py: not enough memory\n")
+        cases = (("MemoryError", 1, "mnist.py: not enough memory\n"), ("KeyboardInterrupt", 130, ""))
+        for trouble, code, line in cases:
+            (self.folder / "cnn_sg.py").write_text(f"raise {trouble}")
+            errors = self.run_program("flat", *self.data(), cwd=self.folder, code=code)
+            self.assertEqual(errors, line)
 
     def test_threads(self):
         shutil.copy(HERE / "mnist.py", self.folder)
@@ -887,6 +889,10 @@ class Plots(Program):
         np.testing.assert_allclose(mean.get_ydata(), [1, 1.5, *range(2, 250)])  # of up to three
         test = figure.axes[1].lines[0]
         np.testing.assert_allclose((test.get_xdata(), test.get_ydata()), ([125, 250], [10, 4]))
+        named = [figure.axes[0].get_xlabel(), *(axes.get_ylabel() for axes in figure.axes[:2])]
+        expected = ["mini-batch", "loss, and mean of 3 (dashed)", "test error after each epoch, % (dots)"]
+        self.assertEqual(named, expected)
+        self.assertEqual((figure.axes[0].get_yscale(), figure.axes[1].get_ylim()), ("log", (0, 12.1)))
         shown = [axes.images[0].get_array() for axes in figure.axes if axes.images]
         np.testing.assert_array_equal(shown[1], x[7, :, :, 0])
         np.testing.assert_array_equal(shown[0][:3, :3], net.layers[0].W[:, :, 0, 0])
@@ -1083,6 +1089,17 @@ class DrawnDigits(Program):
         longest = np.reshape(spans, (300, 2)).max(axis=1)
         self.assertTrue((longest >= 16).all() and (longest <= 22).all())
         self.assertTrue(15 < np.mean(ink) < 45)  # that of MNIST is 33
+
+    def test_strokes_go_where_they_should(self):
+        rng = np.random.default_rng(6)
+        quarters = slice(14), slice(14, 28)
+        corner = mnist.draw_strokes(["0009", "0999"], 300, rng).mean(axis=0)  # an L
+        ink = [corner[rows, columns].sum() / corner.sum() for rows in quarters for columns in quarters]
+        self.assertTrue(ink[1] < 0.1 and min(ink[0], ink[2], ink[3]) > 0.2, ink)
+        lines = mnist.draw_strokes(["5059"], 300, rng)
+        line = lines.mean(axis=0)  # upright, but most people lean it to the right
+        self.assertTrue(1.5 < line[:14, 14:].sum() / line[:14, :14].sum() < 3)
+        self.assertGreater(lines.mean(axis=(1, 2)).std(), 3)  # thick ones and thin ones
 
     def test_offline_by_default(self):
         for name in ("mnist.py", "cnn_sg.py"):
