@@ -884,6 +884,7 @@ class Plots(Program):
         misread = [f"read {answers[k]}, is {labels[k]}" for k in (7, 33)]
         self.assertEqual(titles, ["filters of the first layer", *misread])
         self.assertEqual(figure.get_suptitle(), "name: test error 4.00 %")
+        self.assertEqual(sum(axes.get_visible() for axes in figure.axes), 5)
         raw, mean = figure.axes[0].lines
         np.testing.assert_array_equal(raw.get_ydata(), losses)
         np.testing.assert_allclose(mean.get_ydata(), [1, 1.5, *range(2, 250)])  # of up to three
