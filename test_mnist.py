@@ -395,7 +395,10 @@ class Training(unittest.TestCase):
             with contextlib.closing(progress):
                 if stop:
                     net.during = lambda what: setattr(progress, "stop", stop == what)
-                return mnist.train(net, (x, y), (x, y), options, progress)
+                result = mnist.train(net, (x, y), (x, y), options, progress)
+        ticker = progress.ticker  # writes nothing after the last line, keeps nobody from leaving
+        self.assertEqual((ticker.is_alive(), ticker.daemon), (False, True))
+        return result
 
     def test_what_the_network_gets(self):
         net = Recorder()
