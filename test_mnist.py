@@ -1082,6 +1082,7 @@ class DrawnDigits(Program):
 
     def test_they_are_like_those_of_mnist(self):
         x, _ = mnist.draw_digits(300, 5)
+        self.assertTrue((x.min(axis=(1, 2)) == 0).all())
         ink = x[..., 0].astype(float)
         for axis in (1, 2):
             profile = ink.sum(axis=3 - axis)
