@@ -709,6 +709,8 @@ class CommandLine(Program):
             self.assertEqual({**defaults, "decay": 0.3}.items(), {**options}.items() & {**defaults, "decay": 0.3}.items())
             self.assertEqual((options["batch_size"], options["weight_decay"], options["seed"]), (32, 0, None))
             self.assertEqual((options["version"], options["drawn"]), ("sg", False))
+        told = "".join(self.run_main("--help").split())  # wherever its lines end
+        self.assertIn("Defaults:flat--epochs12--learning-rate0.2--decay0.8;cnn--epochs6", told)
 
     @unittest.skipIf(not POSIX or os.geteuid() == 0, "needs permissions that hold")
     def test_a_read_only_folder(self):
