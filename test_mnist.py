@@ -1027,6 +1027,7 @@ class Pictures(Program):
             expected = f"{path}: {first} ({100 * answer[first]:.1f} %), or {second} ({100 * answer[second]:.1f} %)"
             self.assertEqual(line, expected) if path.suffix == ".png" else self.assertRegex(line, r"\d \(.* %\), or \d")
         self.assertEqual(lines[2:], [f"Picture saved in {self.folder / 'p.png'}"] if plot else [])
+        self.assertEqual((self.folder / "p.png").exists(), bool(plot))
         for path, line in zip(bad.values(), errors.splitlines(), strict=True):
             self.assertRegex(line, f"^mnist.py: {re.escape(str(path))}: .")
 
@@ -1054,8 +1055,9 @@ class Pictures(Program):
         self.assertEqual(figure.axes[3].get_ylim(), (9.5, -0.5))
         self.assertEqual(figure.axes[3].get_xlim(), (0, 100))
         self.assertEqual(figure.axes[3].get_xlabel(), "probability, %")
-        single, _ = Plots.figure(self, mnist.plot_pictures, rows[:1], net)
-        self.assertEqual(len(single.axes), 4)
+        flat = cnn_sg.Network([cnn_sg.FlatLayer(), cnn_sg.FCLayer_Softmax(10)], 1)
+        single, _ = Plots.figure(self, mnist.plot_pictures, rows[:1], flat)
+        self.assertEqual([axes.get_visible() for axes in single.axes], [True, True, False, True])
 
     @unittest.skipUnless(REAL, "the real files are not at hand")
     def test_digits_of_mnist_come_back_as_they_were(self):
