@@ -890,6 +890,9 @@ class Plots(Program):
         self.assertEqual(titles, ["filters of the first layer", *misread])
         self.assertEqual(figure.get_suptitle(), "name: test error 4.00 %")
         self.assertEqual(sum(axes.get_visible() for axes in figure.axes), 5)
+        for axes in [axes for axes in figure.axes if axes.images]:
+            ticks = [*axes.get_xticks(), *axes.get_yticks()]
+            self.assertEqual((ticks, axes.get_frame_on()), ([], False))
         raw, mean = figure.axes[0].lines
         np.testing.assert_array_equal(raw.get_ydata(), losses)
         np.testing.assert_allclose(mean.get_ydata(), [1, 1.5, *range(2, 250)])  # of up to three
