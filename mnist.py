@@ -142,7 +142,8 @@ class Progress:
     def tick(self):
         """Rewrite the line that moves, also while a mini-batch takes long."""
         while not self.over.wait(0.2):
-            left = f", {self.clock(self.work / self.done - 1)} left" if self.done else ""
+            known = self.done and not self.asked
+            left = f", {self.clock(self.work / self.done - 1)} left" if known else ""
             say(f"{self.clock()} {self.where}{left}: {self.doing}", moving=True)
 
     def interrupt(self, signal_number, frame):
@@ -399,7 +400,8 @@ def read_pictures(net, options):
             picture.thumbnail((800, 800))
             image = as_mnist(picture)
         except Exception as problem:  # noqa: BLE001 - Pillow raises many kinds
-            print(f"mnist.py: {path}: {problem}", file=sys.stderr)
+            reason = getattr(problem, "strerror", None) or problem
+            print(f"mnist.py: {path}: {reason}", file=sys.stderr)
             continue
         answers = net.predict(scale(image[None, :, :, None]))[0]
         best, other = (f"{k} ({100 * answers[k]:.1f} %)" for k in np.argsort(-answers)[:2])
@@ -585,7 +587,8 @@ def parse_arguments():
     add("--split", type=number, metavar="X", help="train on this fraction of all, shuffled")
     add("--samples", type=count, metavar="N", help="train on the first N images, test on at most N")
     add("--epochs", type=natural, metavar="N", help="rounds of training; 0 with --load only tests")
-    add("--batch-size", type=count, default=32, metavar="N", help="images in a mini-batch (32)")
+    add("--batch-size", type=count, default=32, metavar="N", help="images in a mini-batch (32); what remains of them waits "
+        "for another epoch")
     add("--learning-rate", type=number, metavar="X", help="step length of gradient descent")
     add("--decay", type=number, metavar="X", help="of the learning rate: times X after an epoch")
     add("--weight-decay", type=number, default=0.0, metavar="X", help="a share of W added to dW")
