@@ -168,8 +168,9 @@ class Progress:
 
     def before_test(self):
         self.doing = "testing"
-        if self.options.version == "naive" and self.done:
-            say(f"{self.clock()} {self.where}: test takes {self.clock(self.test_work / self.done)}")
+        share = self.test_work / self.done if self.done else 0
+        if share * (time.monotonic() - self.start) > 20:  # as with the loops
+            say(f"{self.clock()} {self.where}: test takes {self.clock(share)}")
 
     def after_epoch(self, means, test, guessing):
         say(f"{self.clock()} {self.where}: {figures(*means)}; test {figures(*test)}")

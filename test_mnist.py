@@ -511,13 +511,15 @@ class Training(unittest.TestCase):
         self.assertRegex(second, r"^0:30 epoch 1/2, 4:30 left: mini-batch 1/3, loss 1.5000, error 25.00 % *$")
         self.assertRegex(third, "^0:30 epoch 1/2, 0:30 left: testing *$")
 
-    def test_naive_says_how_long_a_test_will_take(self):
+    def test_a_long_test_is_announced(self):
         out = io.StringIO()
         progress = self.progress(version="naive")
         with contextlib.redirect_stdout(out), mock.patch("time.monotonic", lambda: 130.0):
             progress.before_test()
             progress.after_batch("epoch 1/2", 1, 3, 20, (1, 1))
             progress.before_test()
+            progress.after_batch("epoch 1/2", 2, 3, 100, (1, 1))
+            progress.before_test()  # it will be short
         self.assertEqual(out.getvalue(), "0:30 epoch 1/2: test takes 1:00\n")
 
     def test_a_line_moves_while_a_mini_batch_takes_long(self):
