@@ -739,6 +739,8 @@ class Files(Case):
 class Networks(Case):
     def test_table(self):
         for module in MODULES:
+            unmade = type("Gain", (module.Layer,), {"weights": ("gain",), "gradients": None})
+            self.assertIn("?", str(module.Network([unmade()])))
             net = module.Network([module.ConvLayer(2, 3), module.FlatLayer(), module.FCLayer_Softmax(10)])
             names = ("layer", "ConvLayer(2, (3, 3), 1, 0)", "FlatLayer()", "FCLayer_Softmax(10)", "total")
             before = zip(names, ("output", "?", "?", "?", ""), ("parameters", "?", "0", "?", "?"))
