@@ -181,6 +181,7 @@ class Progress:
 
 
 def figures(loss, error):
+    """Loss and error in words, the error, a fraction, in percent."""
     return f"loss {loss:.4f}, error {100 * error:.2f} %"
 
 
@@ -449,6 +450,7 @@ def cut_out(pixels):
 
 
 def edge(pixels):
+    """Return the outermost pixels of (height, width, ...), one after the other."""
     return np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
 
 
@@ -502,6 +504,7 @@ def plot_pictures(path, rows, net):
 
 
 def show(axes, picture, title):
+    """Draw a picture, grey or in colours, with its title and nothing else."""
     axes.imshow(picture, cmap="gray")
     axes.set_title(title, fontsize=9)
     axes.set(xticks=[], yticks=[], frame_on=False, visible=True)
