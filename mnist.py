@@ -458,7 +458,7 @@ def edge(pixels):
 def plot_training(path, losses, tests, net, x, y, title):
     """Draw the loss, the test error after each epoch, the first filters and misread digits."""
     from matplotlib.figure import Figure
-    figure = Figure(figsize=(9.5 if losses else 5, 6.4), layout="constrained")
+    figure = Figure(figsize=(9.5 if losses else 5, 4.6), layout="constrained")
     figure.suptitle(f"{title}: test error {100 * tests[-1][2]:.2f} %")
     *left, right = figure.subfigures(1, 2 if losses else 1, squeeze=False)[0]
     if losses:
@@ -480,7 +480,7 @@ def plot_training(path, losses, tests, net, x, y, title):
         upper, lower = right.subfigures(2, 1, height_ratios=[1, 1.6])
         show(upper.subplots(), mosaic(W[:, :, 0].transpose(2, 0, 1)), "filters of the first layer")
     lower.suptitle(f"the first of {len(wrong)} misread digits")
-    grid = lower.subplots(3, 5, subplot_kw={"visible": False})
+    grid = lower.subplots(2, 5, subplot_kw={"visible": False})
     for k, axes in zip(wrong, grid.flat):
         show(axes, x[k, :, :, 0], f"read {answers[k]}, is {labels[k]}")
     write_whole(path, lambda file: figure.savefig(file, format="png", dpi=140))
@@ -489,7 +489,7 @@ def plot_training(path, losses, tests, net, x, y, title):
 def plot_pictures(path, rows, net):
     """Draw how each picture came, how the network saw it, its first maps, and its answers."""
     from matplotlib.figure import Figure
-    figure = Figure(figsize=(10, 2.5 * len(rows)), facecolor="0.95", layout="constrained")
+    figure = Figure(figsize=(10, 2.3 * len(rows)), facecolor="0.95", layout="constrained")
     grid = figure.subplots(len(rows), 4, squeeze=False, width_ratios=[1, 1, 2, 1.2])
     for (came, saw, maps, bars), (name, picture, image, answers) in zip(grid, rows):
         show(came, picture, name)
