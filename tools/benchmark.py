@@ -370,7 +370,7 @@ def draw(steps, whole, path):
             bars.setdefault(kind, {})[model] = ratio
     if whole:
         bars["a whole run: mnist.py 1 thread, PyTorch all cores"] = whole
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    figure = Figure(figsize=(8, 3.9), layout="constrained")
     axes = figure.subplots()
     width = 0.84 / len(bars)
     for k, (kind, ratios) in enumerate(bars.items()):
