@@ -392,7 +392,7 @@ def draw_strokes(strokes, n, rng):
 def read_pictures(net, options):
     """Print what the network reads in each file. Returns the exit status: 1 if a file is bad."""
     from PIL import Image, ImageOps
-    Image.MAX_IMAGE_PIXELS = None  # it only warns; a limit is below
+    Image.MAX_IMAGE_PIXELS = None  # it would warn; the limit is below
     rows = []
     for path in options.read:
         try:
@@ -680,7 +680,7 @@ def main(comm=None):
 if __name__ == "__main__":
     together = any(word.startswith("--m") for word in sys.argv) and "--help" not in sys.argv
     try:
-        if sys.stdout:
+        if hasattr(sys.stdout, "reconfigure"):  # it can be None, or a notebook's
             sys.stdout.reconfigure(errors="backslashreplace")  # for odd names of files
         with processes() if together else contextlib.nullcontext() as comm:
             status = main(comm)

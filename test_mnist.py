@@ -753,7 +753,7 @@ class CommandLine(Program):
         told = "".join(self.run_main("--help").split())  # wherever its lines end
         self.assertIn("Defaults:flat--epochs12--learning-rate0.2--decay0.8;cnn--epochs6", told)
 
-    @unittest.skipIf(not POSIX or os.geteuid() == 0, "needs permissions that hold")
+    @unittest.skipIf(not POSIX or os.geteuid() == 0, "neither Windows nor root minds the permissions of a folder")
     def test_a_read_only_folder(self):
         self.folder.chmod(0o500)
         self.addCleanup(self.folder.chmod, 0o700)
@@ -781,7 +781,7 @@ class CommandLine(Program):
         done = subprocess.run(command, cwd=HERE, env=environment, capture_output=True, encoding="utf-8", check=True)
         self.assertFalse(set(mnist.THREADS) & set(done.stdout.split()))
 
-    @unittest.skipUnless(POSIX, "signals of POSIX")
+    @unittest.skipUnless(POSIX, "on Windows, Ctrl-C would reach the tests, too")
     def test_ctrl_c(self):
         weights = self.folder / "weights.npz"
         arguments = ("flat", *self.data(), "--epochs", 1_000_000, "--save", weights)
@@ -826,7 +826,7 @@ class CommandLine(Program):
         self.assertEqual(calls, [0, 1])
         self.assertNotIn("Training", out)
 
-    @unittest.skipUnless(POSIX, "signals of POSIX")
+    @unittest.skipUnless(POSIX, "on Windows, Ctrl-C would reach the tests, too")
     def test_a_second_ctrl_c_quits_at_once(self):
         data = self.data(n=2000, rows=28, columns=28)
         with self.start("cnn", "naive", *data, "--batch-size", 2000) as process:
@@ -876,7 +876,7 @@ class CommandLine(Program):
             for path in self.folder.iterdir():
                 path.unlink()
 
-    @unittest.skipUnless(POSIX, "closes what Windows does not have")
+    @unittest.skipUnless(POSIX, "the shell of Windows cannot close it")
     def test_standard_output_is_closed_or_full(self):
         command = f"{shlex.quote(sys.executable)} mnist.py flat >&-"
         done = subprocess.run(command, shell=True, cwd=HERE, capture_output=True, encoding="utf-8", check=False)
@@ -887,7 +887,7 @@ class CommandLine(Program):
                 errors = self.run_program("flat", *self.data(), "--epochs", 1, stdout=full, code=1)
             self.assertEqual(errors, "mnist.py: standard output: No space left on device\n")
 
-    @unittest.skipUnless(POSIX, "terminals of POSIX")
+    @unittest.skipUnless(POSIX, "Windows has no pseudo-terminals")
     def test_on_a_terminal(self):
         import pty
 
