@@ -10,6 +10,7 @@
 import argparse
 import atexit
 import contextlib
+import errno
 import gzip
 import hashlib
 import importlib.util
@@ -20,7 +21,6 @@ import queue
 import shutil
 import signal
 import sys
-import tempfile
 import threading
 import time
 import zlib
@@ -28,7 +28,7 @@ from pathlib import Path
 
 THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "OMP_NUM_THREADS")
 if __name__ == "__main__" and not any(name in os.environ for name in THREADS):
-    os.environ.update(dict.fromkeys(THREADS, "1"))  # NumPy's library looks when it is imported
+    os.environ.update(dict.fromkeys(THREADS, "1"))  # read only when NumPy is imported
 
 import numpy as np
 import requests
@@ -39,13 +39,13 @@ MIRRORS = (
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
     "https://raw.githubusercontent.com/fgnt/mnist/master/",
 )
-FILES = {  # of MNIST, with the sha256 of what is in them; the mirrors have them as .gz
+FILES = {  # of MNIST, each with the sha256 of its content; the mirrors have them as .gz
     "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
     "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
     "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
     "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
-BYTES = dict(zip(FILES, (47_040_016, 60_008, 7_840_016, 10_008)))  # in each of them
+BYTES = dict(zip(FILES, (47_040_016, 60_008, 7_840_016, 10_008)))  # in each file, unpacked
 ANSWER, PATIENCE = 3, 10  # seconds that a mirror has for its first byte, and for each 64 kB
 REMEDY = "move it away, or put the right one there"
 DIVERGED = "training diverged: try a lower --learning-rate"
@@ -57,7 +57,7 @@ DEFAULTS = {  # for each model
 
 
 def models(cnn, classes):
-    """Each model is a list of layers of cnn, a cnn_*.py module. A new one needs DEFAULTS, too."""
+    """Each model is a list of layers of cnn, a cnn_*.py module. Add a new one to DEFAULTS, too."""
     return {
         "flat": [cnn.FlatLayer(), cnn.FCLayer_ReLU(100), cnn.FCLayer_Softmax(classes)],
         "cnn": [cnn.ConvLayer_ReLU(32, 3), cnn.PoolLayer_Max(2, 2), cnn.FlatLayer(),
@@ -73,8 +73,8 @@ def train(net, train_set, test_set, options, progress, comm=None):
     """Train by mini-batch gradient descent until the last epoch, or Ctrl-C.
 
     A set is a pair: images, uint8 (n, rows, columns, channels), and labels, one-hot (n, classes).
-    Returns the loss of each mini-batch, and (mini-batches so far, loss, error) of each test, after
-    an epoch. Raises ArithmeticError for a loss that is not finite. comm: see processes.
+    Returns the loss of each mini-batch, and (mini-batches so far, loss, error) of the test after
+    each epoch. Raises ArithmeticError for a loss that is not finite. comm: see processes.
     """
     x, y = train_set
     rng = np.random.default_rng(options.seed)
@@ -128,7 +128,7 @@ def scale(images):
 
 
 class Progress:
-    """Tells how a run goes: a line for each epoch and, on a terminal, one that moves."""
+    """Tells how a run goes: a line for each epoch and, on a terminal, a moving one."""
 
     def __init__(self, options, train_size, test_size):
         self.options, self.test_work = options, 0.4 * test_size  # in images to train on
@@ -140,7 +140,7 @@ class Progress:
         self.ticker.start()
 
     def tick(self):
-        """Rewrite the line that moves, also while a mini-batch takes long."""
+        """Rewrite the moving line, even during a long mini-batch."""
         while not self.over.wait(0.2):
             known = self.done and not self.asked
             left = f", {self.clock(self.work / self.done - 1)} left" if known else ""
@@ -158,7 +158,7 @@ class Progress:
         self.ticker.join()
 
     def clock(self, share=1):
-        """Minutes and seconds since the start, or for a share of what is done: 75 s are 1:15."""
+        """The time since the start, multiplied by share: 75 seconds are 1:15."""
         seconds = round(share * (time.monotonic() - self.start))
         return f"{seconds // 60}:{seconds % 60:02}"
 
@@ -175,37 +175,38 @@ class Progress:
     def after_epoch(self, means, test, guessing):
         say(f"{self.clock()} {self.where}: {figures(*means)}; test {figures(*test)}")
         if means[0] >= guessing:
-            say(f"No better than guessing, a loss of {guessing:.2f}: try a lower --learning-rate")
+            say(f"No better than guessing (loss {guessing:.2f}): try a lower --learning-rate")
         if sys.stdout is None and not (self.options.save or self.options.plot):
             sys.exit()  # nobody reads any further, and there is nothing to write
 
 
 def figures(loss, error):
-    """Loss and error in words, the error, a fraction, in percent."""
+    """Return loss and error in words; the error, a fraction, in percent."""
     return f"loss {loss:.4f}, error {100 * error:.2f} %"
 
 
 # --- Processes: mpi4py is needed only here
 @contextlib.contextmanager
 def processes():
-    """Yield MPI's communicator: its size is their number, its rank that of this one, from 0 on.
+    """Yield MPI's communicator: size is the number of processes, rank that of this one, from 0 on.
 
-    Only process 0 prints and writes files. Where one fails, all end.
+    Only process 0 prints and writes files. If one fails, all end.
     """
     try:
         from mpi4py import MPI
     except (ImportError, RuntimeError):  # there is no mpi4py, or no MPI
-        install = f"{sys.executable} -m pip install mpi4py mpich"
-        raise OSError(f"--mpi needs mpi4py and an MPI: {install}") from None
+        library = "impi-rt" if os.name == "nt" else "mpich"
+        install = f"{sys.executable} -m pip install mpi4py {library}"
+        raise OSError(f"--mpi needs mpi4py and an MPI library: {install}") from None
     comm, nowhere = MPI.COMM_WORLD, os.open(os.devnull, os.O_WRONLY)
     if comm.rank > 0:
         os.dup2(nowhere, 1)
     try:
         yield comm
     except BaseException:
-        time.sleep(min(comm.rank, 5))  # what all have to say, process 0 says first, and ends all
+        time.sleep(min(comm.rank, 5))  # if all fail alike, process 0 says so and ends them
         atexit.register(comm.Abort, 1)
-        atexit.register(os.dup2, nowhere, 2)  # before that: MPI would add a line of its own
+        atexit.register(os.dup2, nowhere, 2)  # before that: MPI would add its own line
         raise
 
 
@@ -221,14 +222,14 @@ def choose_data_together(options, comm):
     own += [f"weights with {zlib.crc32(options.load.read_bytes())}"] if options.load else []
     if own != (expected := comm.bcast(own)):
         raise ValueError(f"process {comm.rank}: expected {expected} as in process 0, got {own}")
-    say(f"Sharing each mini-batch between processes, their number: {comm.size}")
+    say(f"Processes that share each mini-batch: {comm.size}")
     return chosen
 
 
 def train_together(net, x, y, batch, rate, progress, comm):
     """As net.train, each process on its share of the batch. Returns loss and error of all.
 
-    Allreduce gives to all processes the sum of what each has: they take the same step.
+    Allreduce gives all processes the sum of what each has, so all take the same step.
     """
     share = np.array_split(batch, comm.size)[comm.rank]
     some = share if len(share) else batch[:1]  # layers take no empty mini-batch; it counts 0 times
@@ -253,7 +254,7 @@ def load_mnist(folder):
     """Return (x_train, y_train), (x_test, y_test), and download what the folder lacks.
 
     Images are uint8 (n, rows, columns, 1), labels uint8 (n,). Raises ValueError for a wrong file,
-    ConnectionError for one that is neither there nor to be had, OSError for other trouble.
+    ConnectionError for a missing one that cannot be downloaded, OSError for other trouble.
     """
     if not (folder := Path(folder)).is_dir():
         raise NotADirectoryError(f"{folder}: expected a folder of MNIST files, got none")
@@ -263,7 +264,7 @@ def load_mnist(folder):
             arrays[name], is_mnist = read_idx(path, name)
             strangers += [] if is_mnist else [path]
     if strangers and folder.resolve() == HERE:
-        raise ValueError(f"{strangers[0]}: not of MNIST; {REMEDY}; other data go with --data DIR")
+        raise ValueError(f"{strangers[0]}: not of MNIST; {REMEDY}; for other data, use --data DIR")
     for name in [name for name in FILES if arrays[name] is None]:
         if strangers:  # MNIST would be mixed with something else
             raise ValueError(f"{folder}: {name} is missing, {strangers[0].name} is not of MNIST")
@@ -271,12 +272,12 @@ def load_mnist(folder):
     x_train, y_train, x_test, y_test = arrays.values()
     counts, sizes = [len(array) for array in arrays.values()], [x_train.shape[1:], x_test.shape[1:]]
     if counts[::2] != counts[1::2] or sizes[0] != sizes[1]:
-        raise ValueError(f"{folder}: {counts} images and labels, of {sizes} pixels, do not fit")
+        raise ValueError(f"{folder}: {counts} images and labels, of {sizes} pixels, do not match")
     return (x_train[..., None], y_train), (x_test[..., None], y_test)
 
 
 def read_idx(path, name):
-    """Return the numbers in an IDX file, uint8 (n, rows, columns) or (n,), and if they are MNIST's.
+    """Return what an IDX file holds, uint8 (n, rows, columns) or (n,), and whether it is MNIST's.
 
     The format: 0, 0, 8 for unsigned bytes, the number of axes; their lengths, 4 bytes each, the
     first byte the highest; then the numbers. http://yann.lecun.com/exdb/mnist/
@@ -342,7 +343,7 @@ def fetch(url, size):
 
 
 # --- Drawn digits
-STROKES = (  # ways to write a digit: first which it is; then strokes, 37 is x = 3, y = 7 of 10 x 10
+STROKES = (  # ways to write a digit: the digit, then its strokes; 37 is x = 3, y = 7 of 10 x 10
     "0 502114285987837150", "0 60311417396885826040", "0 703013275988846131", "1 5059", "1 325059",
     "1 325059 2989", "1 6048", "2 1230608274461989", "2 123060827447190816376998",
     "2 1320608375370998", "2 2240626437094999", "2 1340635629174798", "3 1130708264447587693917",
@@ -389,9 +390,9 @@ def draw_strokes(strokes, n, rng):
 
 # --- Pictures of digits: Pillow is needed only here
 def read_pictures(net, options):
-    """Print what the network reads in each file. Returns the exit status: 1 if one is bad."""
+    """Print what the network reads in each file. Returns the exit status: 1 if a file is bad."""
     from PIL import Image, ImageOps
-    Image.MAX_IMAGE_PIXELS = None  # it would warn; the limit here is below
+    Image.MAX_IMAGE_PIXELS = None  # it would warn; the limit is below
     rows = []
     for path in options.read:
         try:
@@ -419,7 +420,7 @@ def as_mnist(picture):
     """Return a picture of a digit, an Image of PIL, as MNIST would have it: uint8 (28, 28).
 
     It is cut out, fitted into 20 x 20 pixels, and put light on dark into 28 x 28 with the centre of
-    its mass in the middle. Raises ValueError where there is none.
+    its mass in the middle. Raises ValueError if there is none.
     """
     from PIL import Image
     pixels = np.asarray(picture.convert("RGBA").convert("RGBa"), np.float32)  # a: times opacity
@@ -442,7 +443,7 @@ def cut_out(pixels):
     """Cut off what has the colour of the edge; return the rest, and how it differs, 0 to 1."""
     ink = np.abs(pixels - np.median(edge(pixels), axis=0)).max(axis=2)
     if ink.max() < 40:
-        raise ValueError("all of one colour, there is no digit")
+        raise ValueError("all of one colour: there is no digit")
     ink = np.clip((ink / ink.max() - 0.2) / 0.8, 0, 1)  # paper has its shades
     rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
     box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
@@ -487,7 +488,7 @@ def plot_training(path, losses, tests, net, x, y, title):
 
 
 def plot_pictures(path, rows, net):
-    """Draw how each picture came, how the network saw it, its first maps, and its answers."""
+    """Draw each picture as it came and as the network saw it, its first maps, and its answers."""
     from matplotlib.figure import Figure
     figure = Figure(figsize=(10, 2.3 * len(rows)), facecolor="0.95", layout="constrained")
     grid = figure.subplots(len(rows), 4, squeeze=False, width_ratios=[1, 1, 2, 1.2])
@@ -519,7 +520,7 @@ def mosaic(images, columns=8):
 
 # --- Screen and files
 def say(line, moving=False):
-    """Print a line: one that moves on terminals alone, and none once nobody reads (`| head -1`)."""
+    """Print a line: a moving one only on a terminal, none once nobody reads (`| head -1`)."""
     try:
         if sys.stdout and sys.stdout.isatty():
             width = shutil.get_terminal_size().columns - 1
@@ -530,7 +531,7 @@ def say(line, moving=False):
     except OSError as problem:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what it still holds
         sys.stdout = None  # print knows this, and does nothing
-        if not isinstance(problem, BrokenPipeError):
+        if problem.errno not in (errno.EPIPE, errno.EINVAL):  # the second on Windows
             raise OSError(f"standard output: {problem.strerror}") from None
 
 
@@ -567,7 +568,9 @@ def writable(text):
     try:
         if path.exists() and not path.is_file():
             raise OSError(0, "it is not a file")
-        tempfile.TemporaryFile(dir=path.resolve().parent).close()  # as it will be written
+        part = path.resolve().with_name(f"{os.urandom(4).hex()}.part")
+        part.touch(exist_ok=False)  # tempfile may wait for ever, on Windows
+        part.unlink()
     except OSError as problem:
         raise argparse.ArgumentTypeError(f"{path} cannot be written: {problem.strerror}") from None
     return path
@@ -576,27 +579,23 @@ def writable(text):
 def parse_arguments():
     """Return the command line's options, the model's defaults filled in."""
     natural, count, number = at_least(0, int), at_least(1, int), at_least(0, float)
-    settings = [
-        f"{model} --epochs {epochs} --learning-rate {rate} --decay {decay}"
-        for model, (epochs, rate, decay) in zip(DEFAULTS, map(dict.values, DEFAULTS.values()))
-    ]
-    epilog = f"Defaults: {'; '.join(settings)}"
+    each = "{} --epochs {epochs} --learning-rate {learning_rate} --decay {decay}"
+    epilog = f"Defaults: {'; '.join(each.format(name, **DEFAULTS[name]) for name in DEFAULTS)}"
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], epilog=epilog)
     add = parser.add_argument
     add("model", choices=DEFAULTS, help="the network: one hidden layer, one convolution, or two")
     add("version", nargs="?", choices=["sg", "naive"], default="sg", help="stride groups, or loops")
     data = parser.add_mutually_exclusive_group()
-    data.add_argument("--data", type=Path, metavar="DIR", help="folder of MNIST, or of such files")
+    data.add_argument("--data", type=Path, metavar="DIR", help="folder of MNIST, or of files like it")
     data.add_argument("--drawn", action="store_true", help="train on digits drawn by this program")
-    add("--split", type=number, metavar="X", help="train on this fraction of all, shuffled")
+    add("--split", type=number, metavar="X", help="train on this fraction of all, test on the rest")
     add("--samples", type=count, metavar="N", help="train on the first N images, test on at most N")
     add("--epochs", type=natural, metavar="N", help="rounds of training; 0 with --load only tests")
-    add("--batch-size", type=count, default=32, metavar="N", help="images in a mini-batch (32); what remains of them waits "
-        "for another epoch")
+    add("--batch-size", type=count, default=32, metavar="N", help="images in a mini-batch (32)")
     add("--learning-rate", type=number, metavar="X", help="step length of gradient descent")
-    add("--decay", type=number, metavar="X", help="of the learning rate: times X after an epoch")
-    add("--weight-decay", type=number, default=0.0, metavar="X", help="a share of W added to dW")
-    add("--seed", type=natural, metavar="N", help="fixes first weights and order of the images")
+    add("--decay", type=number, metavar="X", help="multiply the learning rate by X after an epoch")
+    add("--weight-decay", type=number, default=0.0, metavar="X", help="add X times W to dW")
+    add("--seed", type=natural, metavar="N", help="fixes the first weights and the order of images")
     add("--load", type=Path, metavar="FILE.npz", help="start from weights that --save wrote")
     add("--save", type=writable, metavar="FILE.npz", help="write the weights after each epoch")
     add("--read", nargs="+", metavar="FILE", help="read a digit in each picture; needs Pillow")
@@ -610,7 +609,7 @@ def parse_arguments():
         parser.error(f"--load: there is no file {options.load}")
     for used, module, name in (("read", "PIL", "pillow"), ("plot", "matplotlib", "matplotlib")):
         if getattr(options, used) and importlib.util.find_spec(module) is None:
-            parser.error(f"this needs {name}: {sys.executable} -m pip install {name}")
+            parser.error(f"--{used} needs {name}: {sys.executable} -m pip install {name}")
     given = {name: value for name, value in vars(options).items() if value is not None}
     vars(options).update(DEFAULTS[options.model] | given)
     return options
@@ -625,7 +624,7 @@ def choose_data(options):
     except ConnectionError as problem:
         if options.data:
             raise ConnectionError(f"{problem}; put into {options.data}: {names}") from None
-        say(f"MNIST could not be had: {problem}.\nPut into {HERE}:\n{names}")
+        say(f"MNIST could not be downloaded: {problem}.\nPut into {HERE}:\n{names}")
     if note:
         say("Training on drawn digits, not MNIST: this program draws them.")
         sets = draw_digits(12_000, 1), draw_digits(2_000, 2)
@@ -634,7 +633,7 @@ def choose_data(options):
         order = np.random.default_rng(options.seed).permutation(len(x))
         first, rest = np.split(order, [round(options.split * len(x))])
         if not len(first) or not len(rest):
-            raise ValueError(f"--split {options.split:g}: a part has none of {len(x)} images")
+            raise ValueError(f"--split {options.split:g}: one part has none of the {len(x)} images")
         sets = (x[first], y[first]), (x[rest], y[rest])
     return *((x[: options.samples], y[: options.samples]) for x, y in sets), note
 
@@ -644,7 +643,7 @@ def main(comm=None):
     if sys.stdout is None:
         raise OSError(f"standard output is closed: send it to a file, or to {os.devnull}")
     options = parse_arguments()
-    np.seterr(over="ignore", invalid="ignore")  # if training diverges, one line says so
+    np.seterr(all="ignore")  # if training diverges, one line says so
     classes = 10
     if not options.read:
         *sets, note = choose_data_together(options, comm) if comm else choose_data(options)
@@ -659,10 +658,9 @@ def main(comm=None):
     sizes = len(train_set[0]), len(test_set[0])
     who = f"{options.model} ({cnn.__name__}) on"
     training = f"Training {who} {sizes[0]:,} images, testing on {sizes[1]:,}"
-    say(training if options.epochs else f"Testing {who} {sizes[1]:,} images")
-    progress = Progress(options, *sizes)
-    signal.signal(signal.SIGINT, progress.interrupt)
-    with contextlib.closing(progress):
+    with contextlib.closing(Progress(options, *sizes)) as progress:
+        signal.signal(signal.SIGINT, progress.interrupt)
+        say(training if options.epochs else f"Testing {who} {sizes[1]:,} images")
         losses, tests = train(net, train_set, test_set, options, progress, comm)
         finished = len(tests) == options.epochs
         if not finished:
@@ -682,6 +680,8 @@ def main(comm=None):
 if __name__ == "__main__":
     together = any(word.startswith("--m") for word in sys.argv) and "--help" not in sys.argv
     try:
+        if hasattr(sys.stdout, "reconfigure"):  # it can be None, or a notebook's
+            sys.stdout.reconfigure(errors="backslashreplace")  # for odd names of files
         with processes() if together else contextlib.nullcontext() as comm:
             status = main(comm)
         sys.exit(status)

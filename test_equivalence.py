@@ -33,6 +33,7 @@ import cnn_naive
 import cnn_sg
 
 MODULES = (cnn_naive, cnn_sg)
+ROUNDING = 1e-5 if sys.platform == "darwin" else 0.0  # Apple's library rounds by place in memory: NumPy's issue 29873
 
 
 def difference(a, b):
@@ -116,7 +117,7 @@ def configurations():
 
 
 class Case(unittest.TestCase):
-    def assert_same(self, results, expected, tolerance=0.0, dtype=None):
+    def assert_same(self, results, expected, tolerance=ROUNDING, dtype=None):
         self.assertEqual(results.keys(), expected.keys())
         for key, array in results.items():
             self.assertEqual(array.dtype, dtype or expected[key].dtype, key)
@@ -389,7 +390,7 @@ class EqualsTheDerivative(Case):
                     self.assertLess(difference(expected, (before[name] - W) / 0.5), 1e-6, (last, name))
                     W[...] = before[name]
         self.assertIs(returned[0], net.layers)
-        self.assertEqual(returned[1:], figures)  # from before the step
+        np.testing.assert_allclose(returned[1:], figures, rtol=ROUNDING)  # from before the step
         net.predict(X)  # and by hand, layer by layer, down to the image
         d = layers[4].loss(Y)[2]
         for layer in reversed(layers):
@@ -478,7 +479,7 @@ class Arrays(Case):
             net.train(X, Y, 0.1)
             others = copy.deepcopy(net), pickle.loads(pickle.dumps(net))
             figures = [each.train(X, Y, 0.1)[1:] for _ in range(2) for each in (net, *others)]
-            self.assertEqual(figures, 3 * figures[:1] + 3 * figures[3:4])
+            np.testing.assert_allclose(figures, 3 * figures[:1] + 3 * figures[3:4], rtol=ROUNDING)
 
 
 class Errors(Case):
@@ -658,7 +659,7 @@ class Files(Case):
                 self.assertRegex(str(problem), "^Network.load: expected .*damaged.npz$")
         with self.assertRaises(FileNotFoundError):
             net.load(self.path.with_name("none.npz"))
-        np.testing.assert_array_equal(net.predict(self.X), before)
+        self.assertLessEqual(difference(net.predict(self.X), before), ROUNDING)
         self.assertIsNone(fresh.layers[0].W)
 
     def test_what_is_not_a_weight_is_not_read_and_what_is_packed_never_unpacked(self):
@@ -683,7 +684,7 @@ class Files(Case):
             larger.save(self.path)
             with self.assertRaisesRegex(ValueError, r"FCLayer_Softmax\(4\): expected W \(4, 221\), got \(4, 163\)"):
                 other.load(self.path)
-            np.testing.assert_array_equal(other.predict(self.X), before)
+            self.assertLessEqual(difference(other.predict(self.X), before), ROUNDING)
 
     def test_saving_where_it_cannot_be(self):
         for module, problem in itertools.product(MODULES, (OSError(28, "No space left"), KeyboardInterrupt())):
@@ -723,8 +724,7 @@ class Files(Case):
                 net.save(sys.argv[1])
                 print(k, flush=True)
         """
-        command = [sys.executable, "-c", program, str(self.path)]
-        here = Path(__file__).resolve().parent
+        command, here = [sys.executable, "-c", program, str(self.path)], Path(__file__).resolve().parent
         both = [subprocess.Popen(command, cwd=here, stdout=subprocess.PIPE) for _ in range(2)]
         net = cnn_sg.Network([cnn_sg.FCLayer(300)])
         for process in 40 * both:
