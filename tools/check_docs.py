@@ -8,6 +8,7 @@ Needs markdown-it-py. Prints a line for each fault, and fails; else a line for e
   or no language, are parsed, not run. (What a program prints is best shown in a block of text.)
 - Links, anchors and pictures have to exist, if they are not on other sites.
 - Names, options and files in code font: see Document.check_code.
+- Prose: a sentence has at most 30 words, a line at most 110 characters. See Document.check_prose.
 """
 
 import argparse
@@ -53,6 +54,7 @@ FOLDERS = "|".join(re.escape(each.name) for each in ROOT.iterdir() if each.is_di
 FILE = re.compile(rf"(?:{FOLDERS})/[\w.*/-]*|\.\w[\w/]*|[\w.*/-]+\.(?:py|md|txt|png|npz)")
 NAME = re.compile(r"(?<![\w.])[^\W\d]\w*(?:\.[^\W\d]\w*)*")  # dotted or not
 SYMBOL = re.compile(r"[A-Za-z]|[A-Z]_[a-z]")  # of a formula
+SENTENCE_END = re.compile(r"(?<!\bet al)[.?!][)\"]*\s+(?![a-z])")
 LINE = re.compile(r"(?:\\\n|.)+")  # of a shell, with those that continue it
 PYTHON = r"(?:\w+=\S* )*(?:(?:\S*/)?python3(?: -W \w+)?|uv run)"
 COMMAND = re.compile(rf"{PYTHON} (?P<python>[^-].*)|(?P<script>\S+\.py(?: .*)?)")
@@ -137,6 +139,19 @@ def parts(path):
             line += part.content.count("\n") or part.type in ("softbreak", "hardbreak")
 
 
+def text_of(paragraph):
+    """The text of a paragraph as for check_sentences: a piece in code font is a single word."""
+    pieces = []
+    for part in paragraph.children:
+        if part.type == "code_inline":
+            pieces.append("Code")
+        elif part.type == "image":
+            pieces.append(f". {part.content}. ")
+        else:
+            pieces.append("\n" if part.type in ("softbreak", "hardbreak") else part.content)
+    return "".join(pieces)
+
+
 class Tags(html.parser.HTMLParser):
     """The tags in HTML that a document contains; found: (line, name, attributes) of each."""
 
@@ -192,9 +207,39 @@ class Document:
             elif token.type.startswith("html"):
                 self.check_html(line, content)
             before = content
+        self.check_prose()
         self.run(blocks)
         for line, code in codes:  # now that the names in the blocks are known
             self.check_code(line, code)
+
+    def check_prose(self):
+        """Check the length of sentences and of lines.
+
+        Paragraphs, list items, cells of tables and texts of pictures end a sentence; a colon or a
+        semicolon does not. Code font is one word. Headings, and lines of tables, may be long.
+        """
+        tokens = parse(self.path)
+        in_tables = set()
+        line = 1
+        for before, token in zip([None, *tokens], tokens):
+            line = token.map[0] + 1 if token.map else line
+            if token.type == "table_open":
+                in_tables.update(range(line, token.map[1] + 1))
+            if token.type == "inline" and before.type != "heading_open":
+                self.check_sentences(line, text_of(token))
+        for number, text in enumerate(self.path.read_text(encoding="utf-8").split("\n"), 1):
+            if len(text) > 110 and number not in in_tables:
+                self.fault(number, "a line of at most 110 characters", len(text))
+
+    def check_sentences(self, line, text):
+        starts = [0, *(match.end() for match in SENTENCE_END.finditer(text)), len(text)]
+        for start, end in itertools.pairwise(starts):
+            words = re.findall(r"\S*\w\S*", text[start:end])
+            self.counts["sentences"] += 1
+            if len(words) > 30:
+                place = line + text.count("\n", 0, start)
+                found = f"{len(words)}: {' '.join(words[:6])} ..."
+                self.fault(place, "a sentence of at most 30 words", found)
 
     def run(self, blocks):
         """Run the Python blocks, but those that need a package which is not installed."""
