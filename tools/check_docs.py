@@ -6,8 +6,7 @@ Prints a line for each fault, and fails; at last a line for each document. Needs
 - Those of a README can be pasted at the prompt of any Python 3.
 - Commands of python3, uv run, or a script, in code font and in blocks of sh, bash, shell, console
   or no language, are parsed, not run. (What a program prints is best shown in a block of text.)
-- Links, anchors and pictures have to exist, if they are not on other sites.
-- Names, options and files in code font: see check_code.
+- Links, anchors, pictures; names, options and files in code font: see check_links and check_code.
 - A sentence has at most 30 words; a line at most 110 characters, unless it is one of a table.
 """
 
@@ -38,7 +37,6 @@ ELSEWHERE = {  # what documents may name although the repository does not have i
     "DistributedDataParallel", "lr", "--help",  # of PyTorch and argparse
 }  # fmt: skip
 OPTIONAL = {"torch", "jax", "matplotlib", "PIL", "mpi4py"}
-SOURCES = {*ROOT.glob("*.py"), *ROOT.glob("tools/*.py")} - {Path(__file__).resolve()}
 ALIASES = {"np": "numpy", "nn": "torch.nn", "F": "torch.nn.functional", "plt": "matplotlib.pyplot"}
 FILE = re.compile(r"[\w.-]+/[\w.*/-]*|\.\w+|[\w.*-]+\.(?:py|md|txt|png|npz)")
 NAME = re.compile(r"--[\w-]+|(?<![\w.])[^\W\d]\w*(?:\.[^\W\d]\w*)*")  # an option; dotted or not
@@ -48,33 +46,30 @@ COMMAND = re.compile(rf"(?:{PYTHON}|(?=\S+\.py ))(\S+)((?: [^\s-]\S*)*)(.*)")  #
 
 
 class Document(html.parser.HTMLParser):
-    """What is in a document, most of it as (line, text), and how many things were checked.
-
-    The parser does not tell where code font is wrapped: the paragraph then counts a line less.
-    """
+    """What is in a document, most of it as (line, text), and what is wrong with it."""
 
     def __init__(self, path):
         super().__init__()
-        self.path, self.source, self.counts = path, path.read_text(encoding="utf-8"), Counter()
+        self.path, self.source, self.counts = path, path.read_text("utf-8"), Counter()
         self.texts, self.codes, self.commands, self.links = [], [], [], []
         self.anchors, self.blocks, self.words = [], [], set()  # of the Python blocks
         markdown, line, before = MarkdownIt("commonmark").enable("table"), 0, None
         for token in markdown.parse(self.source):
-            line = token.map[0] + 1 if token.map else line
-            if token.type == "fence" and token.info.startswith("py"):
+            line = token.map[0] + 1 if token.map else line  # one less where code font is wrapped
+            language = token.info.strip().lower()
+            if token.type == "fence" and language.startswith("py"):
                 self.blocks.append((line, token.content, len(self.anchors)))
-            elif token.type == "fence" and token.info in ("", "sh", "bash", "shell", "console"):
+            elif token.type == "fence" and language in ("", "sh", "bash", "shell", "console"):
                 lines = token.content.replace("\\\n", " ").splitlines()
                 self.commands.extend(enumerate(lines, line + 1))
             elif token.type in ("inline", "html_block"):
-                self.above, self.text, self.in_code = line - 1, "", False
+                self.above, self.shown, self.text, self.in_code = line - 1, "", "", False
                 self.reset()
                 self.feed(markdown.renderer.render([token], markdown.options, {}))
                 self.close()
                 if before == "heading_open":  # GitHub's anchor
-                    self.anchors.append(re.sub(r"[^\w -]", "", self.text).lower().replace(" ", "-"))
-                else:
-                    self.texts.append((line, self.text))
+                    self.anchors.append(re.sub(r"[^\w -]", "", self.shown).lower().replace(" ", "-"))
+                self.texts.append((line, self.text))
             before = token.type
 
     def handle_starttag(self, tag, attributes):
@@ -89,14 +84,9 @@ class Document(html.parser.HTMLParser):
         if self.in_code:
             kind = self.commands if COMMAND.fullmatch(data) else self.codes
             kind.append((self.above + self.getpos()[0], data))
-        self.text += f"\0{data}\0" if self.in_code else data
+        self.shown += data
+        self.text += "Code" if self.in_code else data  # a word of a sentence
         self.in_code = False
-
-    def faults(self):
-        """Return (line, what was expected, what was found) for each fault."""
-        checks = self.check_blocks, self.check_links, self.check_prose, self.check_prompt
-        later = self.check_commands, self.check_code
-        return [fault for check in checks + later for fault in check()]
 
     def check_links(self):
         for line, address in self.links:
@@ -104,13 +94,11 @@ class Document(html.parser.HTMLParser):
                 continue
             self.counts["links and pictures"] += 1
             name, _, anchor = unquote(address).partition("#")
-            target = (self.path.parent / name).resolve() if name else self.path
-            if not target.exists():
+            file = (self.path.parent / name).resolve() if name else self.path
+            if not file.exists():
                 yield line, "a file that exists", address
-            elif anchor:
-                page = self if target == self.path else Document(target)
-                if anchor not in page.anchors:
-                    yield line, f"an anchor of {target.name}", address
+            elif anchor and anchor not in (self if file == self.path else Document(file)).anchors:
+                yield line, f"an anchor of {file.name}", address
 
     def check_prose(self):
         """A paragraph, list item, cell or picture ends a sentence, a colon does not."""
@@ -120,8 +108,7 @@ class Document(html.parser.HTMLParser):
         for line, text in self.texts:
             if text is None:
                 yield line, "a picture with an alternative text", "none"
-            text = re.sub("\0.*?\0", "Code", text or "")
-            for sentence in SENTENCE.finditer(text):
+            for sentence in SENTENCE.finditer(text or ""):
                 words = re.findall(r"\S*\w\S*", sentence[0])
                 if len(words) > 30:
                     place = line + text.count("\n", 0, sentence.start())
@@ -142,13 +129,13 @@ class Document(html.parser.HTMLParser):
 
     def check_blocks(self):
         """Run the Python blocks, but those that need MNIST or a package and cannot have it."""
-        heading = None
-        for line, block, number in self.blocks:
-            if number != heading:
-                heading, namespace = number, {"__name__": "__main__"}
-                lacking = {name: name for name in [*OPTIONAL, "MNIST"]}  # and names that need it
+        for _, block, _ in self.blocks:
             if comment := re.match(r"# ([\w-]+\.py)\n", block):
                 Path(comment[1]).write_text(block, encoding="utf-8")
+        rooms = {}  # of each heading: names and values; names that are lacking, and what they need
+        for line, block, heading in self.blocks:
+            empty = {"__name__": "__main__"}, {name: name for name in [*OPTIONAL, "MNIST"]}
+            namespace, lacking = rooms.setdefault(heading, empty)
             why = None
             try:
                 source = "\n" * line + block  # so that errors have the document's line numbers
@@ -163,9 +150,8 @@ class Document(html.parser.HTMLParser):
                 if why:
                     lacking.update(dict.fromkeys(words, why))
                 else:
-                    step = problem.__traceback__.tb_next
-                    message = " ".join(f"{type(problem).__name__}: {problem}".split())
-                    yield step.tb_lineno if step else problem.lineno, "a block that runs", message
+                    place = getattr(problem.__traceback__.tb_next, "tb_lineno", None) or problem.lineno
+                    yield place, "a block that runs", repr(problem)
             self.counts[f"Python blocks skipped for want of {why}" if why else "Python blocks"] += 1
 
     def check_commands(self):
@@ -181,14 +167,13 @@ class Document(html.parser.HTMLParser):
                     yield line, f"arguments that {match[1]} takes", complaint
 
     def check_code(self):
-        """Check what is in code font.
+        """Check what is in code font: names of files; of what Python can parse, all other names.
 
-        Names of files as such; else, of what Python can parse, all names, but neither strings nor
-        single letters. Of what it cannot parse, such as a formula with 2p, only options and words
-        with a _: the others may be prose. Not checked are addresses of other sites.
+        But neither strings nor single letters. Of what it cannot parse, such as a formula with 2p,
+        only options and words with a _: the others may be prose.
         """
-        sources = (path.read_text(encoding="utf-8") for path in SOURCES)
-        words = self.words.union(ELSEWHERE, *map(words_of, sources))
+        paths = {*ROOT.glob("*.py"), *ROOT.glob("tools/*.py")} - {Path(__file__).resolve()}
+        words = self.words.union(ELSEWHERE, *(words_of(path.read_text("utf-8")) for path in paths))
         for line, code in self.codes:
             self.counts["pieces in code font"] += 1
             if "://" in code or code in ELSEWHERE or (ROOT / code).exists():
@@ -210,13 +195,11 @@ class Document(html.parser.HTMLParser):
 def parse(script, words, options):
     """Run a script until argparse has parsed words and options. Return its complaint, if any."""
     parse_args, complaint = argparse.ArgumentParser.parse_args, io.StringIO()
-
     def only_parse(parser, *_):
         parse_args(parser, [*words, *("1" if word.isupper() else word for word in options)])
         if unknown := set(words).difference(re.findall(r"[\w-]+", parser.format_help())):
             parser.error(f"unknown: {', '.join(unknown)}")
         sys.exit()
-
     with (
         mock.patch("argparse.ArgumentParser.parse_args", only_parse),
         mock.patch("sys.argv", [script, "--help"]),  # with that, mnist.py starts no MPI
@@ -229,15 +212,8 @@ def parse(script, words, options):
 
 
 def words_of(source):
-    """The names in Python code, and the words and options in its strings.
-
-    Not those of comments and docstrings: what is only named there no longer exists.
-    """
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
-            node.value.value = ""
-    return set(re.findall(r"--[\w-]+|\w+", ast.unparse(tree)))
+    """The words in Python code, but not in comments and docstrings: these name also what was."""
+    return set(re.findall(r"--[\w-]+|\w+", re.sub(r'"""[\s\S]*?"""|#.*', "", source)))
 
 
 def exists(name, words):
@@ -249,31 +225,31 @@ def exists(name, words):
         return pkgutil.resolve_name(".".join([ALIASES.get(first, first), *rest])) is not None
     except ModuleNotFoundError as problem:
         return problem.name in OPTIONAL or words.issuperset(name.split("."))
-    except (AttributeError, ValueError):  # ValueError: for an option
-        return False
+    except (AttributeError, ValueError):  # a variable may be named as a module is: array
+        return first in sys.stdlib_module_names and words.issuperset(name.split("."))
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    add = parser.add_argument
-    add("documents", nargs="*", type=Path, help="default: README.md, and FAQ.md if there is one")
-    add("--data", type=Path, default=ROOT, help="folder of MNIST, HERE of mnist.py for the blocks")
+    parser.add_argument("documents", nargs="*", type=Path, help="default: README.md and FAQ.md")
+    parser.add_argument("--data", type=Path, default=ROOT, help="HERE of mnist.py for the blocks")
     options = parser.parse_args()
     sys.path[:1] = ["", str(ROOT), str(ROOT / "tools")]  # "": first the folder of the blocks
     import mnist
-
     mnist.HERE = options.data.resolve()
     status = 0
-    for path in options.documents or [ROOT / "README.md", *ROOT.glob("FAQ.md")]:
+    for path in options.documents or (ROOT / "README.md", ROOT / "FAQ.md"):
         if not path.is_file():
             sys.exit(f"{path}: expected a document, found none")
         document, here = Document(path.resolve()), os.getcwd()
         with tempfile.TemporaryDirectory() as folder:
             os.chdir(folder)
-            for line, expected, found in sorted(document.faults()):
-                print(f"{path.name}:{line}: expected {expected}, found {found}")
-                status = 1
+            faults = [*document.check_blocks(), *document.check_links(), *document.check_prose(),
+                      *document.check_prompt(), *document.check_commands(), *document.check_code()]
             os.chdir(here)
+        for line, expected, found in sorted(faults):
+            print(f"{path.name}:{line}: expected {expected}, found {found}")
+            status = 1
         print(f"{path.name}: {', '.join(f'{kind}: {n}' for kind, n in document.counts.items())}")
     return status
 
