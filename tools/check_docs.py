@@ -6,7 +6,7 @@ Prints a line for each fault, and fails; at last a line for each document. Needs
 - Those of a README can be pasted at the prompt of any Python 3.
 - Commands of python3, uv run, or a script, in code font and in blocks of sh, bash, shell, console
   or no language, are parsed, not run. (What a program prints is best shown in a block of text.)
-- Links, anchors, pictures; names, options and files in code font: see check_links and check_code.
+- Links, anchors, pictures, and what is named in code font exist, if not on other sites.
 - A sentence has at most 30 words; a line at most 110 characters, unless it is one of a table.
 """
 
@@ -67,8 +67,9 @@ class Document(html.parser.HTMLParser):
                 self.reset()
                 self.feed(markdown.renderer.render([token], markdown.options, {}))
                 self.close()
-                if before == "heading_open":  # GitHub's anchor
-                    self.anchors.append(re.sub(r"[^\w -]", "", self.shown).lower().replace(" ", "-"))
+                if before == "heading_open":
+                    anchor = re.sub(r"[^\w -]", "", self.shown.lower()).replace(" ", "-")
+                    self.anchors.append(anchor)  # as GitHub makes it
                 self.texts.append((line, self.text))
             before = token.type
 
@@ -150,7 +151,8 @@ class Document(html.parser.HTMLParser):
                 if why:
                     lacking.update(dict.fromkeys(words, why))
                 else:
-                    place = getattr(problem.__traceback__.tb_next, "tb_lineno", None) or problem.lineno
+                    step = problem.__traceback__.tb_next  # none where it cannot be compiled
+                    place = step.tb_lineno if step else problem.lineno
                     yield place, "a block that runs", repr(problem)
             self.counts[f"Python blocks skipped for want of {why}" if why else "Python blocks"] += 1
 
@@ -158,19 +160,17 @@ class Document(html.parser.HTMLParser):
         for line, text in self.commands:
             for piece in re.split(r"&&|[;|]|\d?[<>]| #", text.strip().removeprefix("$ ")):
                 match = COMMAND.fullmatch(piece.strip())
-                if not match or Path(match[1]).exists():  # another program, or one of the blocks
-                    continue
-                self.counts["commands"] += 1
-                if not (ROOT / match[1]).is_file():
-                    yield line, "a script of the repository", match[1]
-                elif complaint := parse(match[1], match[2].split(), match[3].split()):
-                    yield line, f"arguments that {match[1]} takes", complaint
+                if match and not Path(match[1]).exists():  # it is not one of the blocks
+                    self.counts["commands"] += 1
+                    if not (ROOT / match[1]).is_file():
+                        yield line, "a script of the repository", match[1]
+                    elif complaint := parse(match[1], match[2].split(), match[3].split()):
+                        yield line, f"arguments that {match[1]} takes", complaint
 
     def check_code(self):
-        """Check what is in code font: names of files; of what Python can parse, all other names.
+        """Check files in code font; of what Python can parse, all names but single letters.
 
-        But neither strings nor single letters. Of what it cannot parse, such as a formula with 2p,
-        only options and words with a _: the others may be prose.
+        Of the rest, such as a formula with 2p, only options and words with a _: it may be prose.
         """
         paths = {*ROOT.glob("*.py"), *ROOT.glob("tools/*.py")} - {Path(__file__).resolve()}
         words = self.words.union(ELSEWHERE, *(words_of(path.read_text("utf-8")) for path in paths))
@@ -217,7 +217,7 @@ def words_of(source):
 
 
 def exists(name, words):
-    """Whether a name, dotted or not, is one of a file, of a module that is there, or of the words."""
+    """Whether a name, dotted or not, is one of a file, of a module, or of the words."""
     first, *rest = name.split(".")
     if name in words or (ROOT / name).exists():
         return True
