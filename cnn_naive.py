@@ -1,7 +1,7 @@
 """Convolutional neural networks in NumPy, as the textbook has them.
 
 Loops walk from sample to sample, row to row, column to column and filter to filter; each output
-is one small expression. cnn_sg.py has the same layers, with the same results, but for these
+is one small expression. cnn_sg.py has the same layers, with the same results, except for these
 loops: compare the two files to see what stride groups are.
 
 Tensors are (n_m, height, width, channels). n_m samples; ih, iw input height and width with
