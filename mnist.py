@@ -626,7 +626,7 @@ def choose_data(options):
             raise ConnectionError(f"{problem}; put into {options.data}: {names}") from None
         say(f"MNIST could not be downloaded: {problem}.\nPut into {HERE}:\n{names}")
     if note:
-        say("Training on drawn digits, not MNIST: this program draws them.")
+        say("Using drawn digits, not MNIST: this program draws them.")
         sets = draw_digits(12_000, 1), draw_digits(2_000, 2)
     if options.split is not None:
         x, y = (np.concatenate(parts) for parts in zip(*sets))

@@ -32,8 +32,8 @@ from markdown_it import MarkdownIt
 
 ROOT = Path(__file__).resolve().parent.parent
 ELSEWHERE = {  # what documents may name although the repository does not have it
-    ".venv/bin", ".venv/bin/pip", ".venv/bin/python3", "pip", "python3", "mpiexec", "uv",  # programs
-    "cnn.npz", "cnn.png", "seven.png", ".gz", ".npz", ".png",  # files that a reader makes or gets
+    ".venv/bin/", ".venv/bin/pip", ".venv/bin/python3", "pip", "python3", "mpiexec", "uv",  # programs
+    "cnn.npz", "cnn.png", "seven.png", "my_layer.py", ".gz", ".npz", ".png",  # files of a reader
     "DistributedDataParallel", "lr", "--help", "--with-requirements",  # of PyTorch, argparse, uv
 }  # fmt: skip
 OPTIONAL = {"torch", "jax", "matplotlib", "PIL", "mpi4py"}
