@@ -195,8 +195,7 @@ def processes():
     try:
         from mpi4py import MPI
     except (ImportError, RuntimeError):  # there is no mpi4py, or no MPI
-        library = "impi-rt" if os.name == "nt" else "mpich"
-        install = f"{sys.executable} -m pip install mpi4py {library}"
+        install = f"{sys.executable} -m pip install mpi4py {'impi-rt' if os.name == 'nt' else 'mpich'}"
         raise OSError(f"--mpi needs mpi4py and an MPI library: {install}") from None
     comm, nowhere = MPI.COMM_WORLD, os.open(os.devnull, os.O_WRONLY)
     if comm.rank > 0:
@@ -643,7 +642,8 @@ def main(comm=None):
     if sys.stdout is None:
         raise OSError(f"standard output is closed: send it to a file, or to {os.devnull}")
     options = parse_arguments()
-    np.seterr(all="ignore")  # if training diverges, one line says so
+    apple = "ignore" if sys.platform == "darwin" else "warn"  # its library warns without cause
+    np.seterr(over="ignore", invalid="ignore", divide=apple)  # if training diverges, a line says so
     classes = 10
     if not options.read:
         *sets, note = choose_data_together(options, comm) if comm else choose_data(options)

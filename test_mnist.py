@@ -1172,7 +1172,8 @@ class Processes(Program):
 
 class Missing(Program):
     def test_mpi_that_is_missing(self):
-        message = "--mpi needs mpi4py and an MPI library: .* -m pip install mpi4py (mpich|impi-rt)$"
+        library = "mpich" if POSIX else "impi-rt"
+        message = f"--mpi needs mpi4py and an MPI library: .* -m pip install mpi4py {library}$"
 
         class Alone:  # mpi4py without an MPI library
             @property

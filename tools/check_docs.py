@@ -36,12 +36,12 @@ ELSEWHERE = {  # what documents may name although the repository does not have i
     "cnn.npz", "cnn.png", "seven.png", "my_layer.py", ".gz", ".npz", ".png",  # files of a reader
     "DistributedDataParallel", "lr", "--help", "--with-requirements",  # of PyTorch, argparse, uv
 }  # fmt: skip
-OPTIONAL = {"torch", "jax", "matplotlib", "PIL", "mpi4py"}
+OPTIONAL = {name: name for name in ("torch", "jax", "matplotlib", "PIL", "mpi4py", "MNIST")}
 ALIASES = {"np": "numpy", "nn": "torch.nn", "F": "torch.nn.functional", "plt": "matplotlib.pyplot"}
 FILE = re.compile(r"[\w.-]+/[\w.*/-]*|\.\w+|[\w.*-]+\.(?:py|md|txt|png|npz)")
 NAME = re.compile(r"--[\w-]+|(?<![\w.])[^\W\d]\w*(?:\.[^\W\d]\w*)*")  # an option; dotted or not
 SENTENCE = re.compile(r"(?s).+?(?:(?<!\bet al)[.?!][)\"]*\s+(?![a-z])|\Z)")
-PYTHON = r"(?:\S+ )*?(?:\S*/)?(?:python3(?: -W \w+)?|uv run) (?!-)"
+PYTHON = r"(?:\S+ )*?(?:\S*/)?(?:python3?(?: -u| -W \w+)*|uv run) (?!-)"
 COMMAND = re.compile(rf"(?:{PYTHON}|(?=\S+\.py ))(\S+)((?: [^\s-]\S*)*)(.*)")  # script, words, rest
 
 
@@ -135,8 +135,10 @@ class Document(html.parser.HTMLParser):
                 Path(comment[1]).write_text(block, encoding="utf-8")
         rooms = {}  # of each heading: names and values; names that are lacking, and what they need
         for line, block, heading in self.blocks:
-            empty = {"__name__": "__main__"}, {name: name for name in [*OPTIONAL, "MNIST"]}
-            namespace, lacking = rooms.setdefault(heading, empty)
+            if heading not in rooms:  # a reader will run them alone
+                for file in Path().glob("*.py"):
+                    sys.modules.pop(file.stem, None)
+            namespace, lacking = rooms.setdefault(heading, ({"__name__": "__main__"}, dict(OPTIONAL)))
             why = None
             try:
                 source = "\n" * line + block  # so that errors have the document's line numbers
