@@ -5,7 +5,7 @@
 PyTorch and JAX take part if they are installed. First, all sides have to compute the same from the
 same weights. Then they take turns, round by round, each in a process of its own. A ratio is the
 median over the rounds of the other's time by that of cnn_sg: above 1, cnn_sg is faster. The tables
-are Markdown; README.md shows them.
+are Markdown; README.md and FAQ.md show them.
 """
 
 import argparse
@@ -284,7 +284,7 @@ def shares(options):
         print(f"\nOne thread multiplies 2048 x 2048 matrices at {peak / 1e9:.0f} GFLOP/s.\n"
               "Products: those of the step, alone. Python: the step with one image, one filter or\n"
               "neuron in each layer. Memory: the rest.")  # fmt: skip
-        heading("Where the time goes", "", "ms", "products", "at of peak", "memory", "Python")
+        heading("Where the time goes", "", "ms", "products", "of peak", "memory", "Python")
         for problem in problems:
             seconds, products, flop, python = other.submit(measure_shares, problem).result()
             rest = seconds - products - python

@@ -34,7 +34,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ELSEWHERE = {  # what documents may name although the repository does not have it
     ".venv/bin/", ".venv/bin/pip", ".venv/bin/python3", "pip", "python3", "mpiexec", "uv",  # programs
     "cnn.npz", "cnn.png", "seven.png", "my_layer.py", ".gz", ".npz", ".png",  # files of a reader
-    "DistributedDataParallel", "lr", "--help", "--with-requirements",  # of PyTorch, argparse, uv
+    "DistributedDataParallel", "lr", "--help", "--with", "--with-requirements",  # of PyTorch, argparse, uv
 }  # fmt: skip
 OPTIONAL = {name: name for name in ("torch", "jax", "matplotlib", "PIL", "mpi4py", "MNIST")}
 ALIASES = {"np": "numpy", "nn": "torch.nn", "F": "torch.nn.functional", "plt": "matplotlib.pyplot"}
