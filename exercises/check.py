@@ -249,10 +249,10 @@ def judge(task, cnn, outcomes, right, known, tried):
 def agree(names, outcomes, wrong):
     """Whether these results of the reader's code are, in every case, those of a mistake."""
     return all(
-        (name in values) == (name in expected)
-        and (name not in values or same(expected[name], values[name]))
-        for (values, _), expected in zip(outcomes, wrong) for name in names
-    )  # fmt: skip
+        same(expected.get(name), values.get(name))
+        for (values, _), expected in zip(outcomes, wrong)
+        for name in names
+    )
 
 
 def difference(expected, got, inputs):
@@ -393,7 +393,7 @@ def check_here(task, path):
         status, lines = check(cnn) if check else compare(task, cnn)
         for need in NEEDS.get(task, ()) if status == WRONG else ():
             if compare(need, cnn)[0] != RIGHT:
-                lines.append(f"Task {need}, which this one needs, is not right either: begin there.")
+                lines.append(f"Task {need}, which it needs, is not right either: begin there.")
     except SyntaxError as failure:
         where = f"{path.name}, line {failure.lineno}: {(failure.text or '').strip()}"
         status, lines = WRONG, [where, f"{type(failure).__name__}: {failure.msg}"]

@@ -27,7 +27,9 @@ def main():
         right, known = check.answers(task)
         for text, results in [("right", right), *known]:
             for k, values in enumerate(results):
-                numbers |= {f"{task}|{text}|{k}|{name}": values[name] for name in values}
+                for name, array in values.items():
+                    if array is not None:
+                        numbers[f"{task}|{text}|{k}|{name}"] = array
     (folder / "exercises").mkdir(parents=True)
     for name in FILES:
         shutil.copy(start.ROOT / name, folder / name)

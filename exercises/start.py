@@ -30,7 +30,7 @@ METHODS = {  # the task of each, and a hint
     "ConvLayer.weight_gradients": (8, "dZ is (n_m, oh, ow, n_f). Keep self.dW and self.db."),
     "ConvLayer.input_gradient": (9, "dZ is (n_m, oh, ow, n_f). Return dA_prev, not padded."),
 }
-STAYS = re.compile(r"^'|_check_input|first_weights|= \(?self\.fh|= float|self\._|learning( =|,)")
+STAYS = re.compile(r"^['\"]|_check_input|first_weights|= \(?self\.fh|= float|self\._|learning[ ,]")
 
 
 def methods(source):
