@@ -36,7 +36,7 @@ NEEDS = {2: [1], 3: [1], 4: [1, 2, 3], 7: [6], 8: [5], 9: [5], 10: [5, 8, 9]}
 SHOW = {1: "A_prev W b", 2: "Z Y", 3: "A_prev W b dA dZ", 4: "W b dW db", 5: "A_prev W b"}
 SHOW |= {6: "A_prev", 7: "A_prev dZ", 8: "A_prev dZ", 9: "W dZ"}
 RIGHT, OPEN, WRONG = 20, 21, 22  # how the process of a task ends, unless Python itself fails
-SECONDS = 20  # that a task may take
+SECONDS = 10  # that a task may take
 GIVEN = ("Layer", "ReLU", "ConvLayer", "ConvLayer_ReLU", "PoolLayer", "PoolLayer_Max", "FlatLayer")
 GIVEN += ("PoolLayer_Avg", "FCLayer", "FCLayer_ReLU", "FCLayer_Sigmoid", "FCLayer_Softmax")
 FASTER = 100  # times as fast as the loops, at least, in task 10
@@ -50,7 +50,8 @@ def cases(task, seed=0):
         return np.floor(rng.uniform(low, high, n)).astype(int).tolist()
 
     def numbers(*shape):
-        return np.floor(rng.uniform(-3, 4, shape)) if k < 3 else rng.normal(size=shape)
+        whole = np.floor(rng.uniform(-3, 3, shape))
+        return whole + (whole >= 0) if k < 3 else rng.normal(size=shape)  # no 0: it hides too much
 
     found = []
     for k in range(7):
@@ -181,9 +182,7 @@ def outcome(task, cnn, case):
     try:
         with np.errstate(all="ignore"):
             for name, value in ASKS[task - 1](cnn, case):
-                values[name] = np.array(value)
-                if values[name].dtype.kind not in "fiub":
-                    values[name] = None
+                values[name] = np.array([] if value is None else value)
                 for argument, array in vars(before).items():
                     if isinstance(array, np.ndarray) and (array != getattr(case, argument)).any():
                         raise ValueError(f"{name}: your code writes into its argument {argument}")
@@ -192,17 +191,16 @@ def outcome(task, cnn, case):
     return values, None
 
 
-def results(task, cnn, seed=0):
-    return [outcome(task, cnn, case)[0] for case in cases(task, seed)]
-
-
 def answers(task, seed=0):
     """Return the right results, and (message, results) of each known mistake."""
     if (HERE / "mistakes.csv").exists():
         import mistakes
 
-        known = ((text, results(task, cnn, seed)) for text, cnn in mistakes.wrong(task))
-        return results(task, mistakes.module(), seed), known
+        def results(cnn):
+            return [outcome(task, cnn, case)[0] for case in cases(task, seed)]
+
+        known = ((text, results(cnn)) for text, cnn in mistakes.wrong(task))
+        return results(mistakes.module()), known
     found = {}
     with np.load(HERE / "answers.npz") as file:  # in a folder that hand_out.py made
         for key in file:
@@ -214,8 +212,8 @@ def answers(task, seed=0):
 
 # --- What is said
 def same(expected, got):
-    if got is None or expected is None or expected.shape != got.shape:
-        return got is expected
+    if expected.shape != got.shape:
+        return False
     tolerance = 1e-4 if expected.dtype == np.float32 else 1e-8
     near = np.allclose(got, expected, rtol=tolerance, atol=tolerance, equal_nan=True)
     return near and (expected.ndim == 0 or expected.dtype == got.dtype)
@@ -237,11 +235,12 @@ def judge(task, cnn, outcomes, right, known, tried):
                 return OPEN, [f"Still to be written: {failure}"]
             named = [f"This is what you get if {text}" for text, wrong in known
                      if agree(names[: n + 1], outcomes, wrong)]  # fmt: skip
+            named.append(f"With {case.text}, {name} is not right.")
             if name not in values:
-                return WRONG, [*named, *about(failure or ValueError(f"{name} is missing"), cnn)]
+                return WRONG, [*named, *about(failure or ValueError("it is missing"), cnn)]
             inputs = {each: getattr(case, each) for each in SHOW[task].split()}
             lines = difference(expected[name], values[name], {} if "network" in name else inputs)
-            return WRONG, [*named, f"With {case.text}, {name} is not right.", *lines]
+            return WRONG, [*named, *lines]
     failures = [failure for _, failure in outcomes if failure]
     return (WRONG, about(failures[0], cnn)) if failures else (RIGHT, [])
 
@@ -249,16 +248,16 @@ def judge(task, cnn, outcomes, right, known, tried):
 def agree(names, outcomes, wrong):
     """Whether these results of the reader's code are, in every case, those of a mistake."""
     return all(
-        same(expected.get(name), values.get(name))
-        for (values, _), expected in zip(outcomes, wrong)
-        for name in names
-    )
+        (name in values) == (name in expected)
+        and (name not in values or same(expected[name], values[name]))
+        for (values, _), expected in zip(outcomes, wrong) for name in names
+    )  # fmt: skip
 
 
 def difference(expected, got, inputs):
     """Yield lines that say how a result differs, with all its numbers if they are few."""
-    if got is None or got.shape != expected.shape:
-        shape = "None, or no numbers. Is it kept, or returned?" if got is None else got.shape
+    if got.shape != expected.shape:
+        shape = f"{got.shape}." if got.size else "none. Is it returned, or kept as self.dW, say?"
         yield f"Expected an array of shape {expected.shape}, got {shape}"
         return
     differs = ~np.isclose(got, expected, rtol=1e-4, atol=1e-4, equal_nan=True)
@@ -267,10 +266,11 @@ def difference(expected, got, inputs):
         return
     with np.errstate(all="ignore"):
         factor = got[differs] / expected[differs]
+        constant = len(factor) > 1 and np.ptp(factor) < 1e-3
     if not np.isfinite(got).all():
         yield "There is inf or nan in it: an overflow, log(0), or a division by 0?"
-    elif len(factor) > 1 and np.ptp(factor) < 1e-3:
-        yield f"Each wrong number is {factor[0]:.4g} times what it should be."
+    elif constant:
+        yield f"Each wrong number is {factor[0] + 0:.4g} times what it should be."
     elif expected.ndim > 1 and not differs[0].any():
         yield "It is right for the first sample."
     first = tuple(np.argwhere(differs)[0].tolist())
@@ -285,7 +285,7 @@ def difference(expected, got, inputs):
 
 
 def rows(array, marked=None):
-    texts = [f"{number:.6g} " for number in array.flat]
+    texts = [f"{number + 0:.6g} " for number in array.flat]
     if marked is not None:
         k = np.ravel_multi_index(marked, array.shape) if marked else 0
         texts[k] = f">{texts[k].strip()}<"
@@ -302,6 +302,8 @@ def about(failure, cnn):
         if frame.filename == cnn.__file__:
             where = f"{Path(cnn.__file__).name}, line {frame.lineno}, in {frame.name}:"
             lines[:-1] = [where, f"    {frame.line}"]
+    if "NoneType" in lines[-1]:
+        lines.append("Something is None: was it kept (self.A_prev), or made (first_weights)?")
     return lines
 
 

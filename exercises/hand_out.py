@@ -27,9 +27,7 @@ def main():
         right, known = check.answers(task)
         for text, results in [("right", right), *known]:
             for k, values in enumerate(results):
-                for name, array in values.items():
-                    if array is not None:
-                        numbers[f"{task}|{text}|{k}|{name}"] = array
+                numbers |= {f"{task}|{text}|{k}|{name}": values[name] for name in values}
     (folder / "exercises").mkdir(parents=True)
     for name in FILES:
         shutil.copy(start.ROOT / name, folder / name)
