@@ -142,7 +142,7 @@ def convolution(cnn, case):
         yield f"self.A of {name}", layer.A
     layer = cnn.ConvLayer(*case.conv)
     layer.forward_propagate(case.A_prev)
-    yield "the shape of W, made by the layer", np.shape(layer.W)
+    yield "the shape of the W that the layer makes", np.shape(layer.W)
 
 
 def pooling(cnn, case):
@@ -268,7 +268,7 @@ def difference(expected, got, inputs):
         factor = got[differs] / expected[differs]
         constant = len(factor) > 1 and np.ptp(factor) < 1e-3
     if not np.isfinite(got).all():
-        yield "There is inf or nan in it: an overflow, log(0), or a division by 0?"
+        yield "There is inf or nan in it: an overflow, log(0), a division by 0?"
     elif constant:
         yield f"Each wrong number is {factor[0] + 0:.4g} times what it should be."
     elif expected.ndim > 1 and not differs[0].any():
@@ -297,7 +297,7 @@ def rows(array, marked=None):
 
 def about(failure, cnn):
     """Return lines that show the last line of the reader's file at which an exception passed."""
-    lines = [f"{type(failure).__name__}: {' '.join(str(failure).split())}"]
+    lines = "".join(traceback.format_exception_only(failure)).splitlines()
     for frame in traceback.extract_tb(failure.__traceback__):
         if frame.filename == cnn.__file__:
             where = f"{Path(cnn.__file__).name}, line {frame.lineno}, in {frame.name}:"
@@ -396,9 +396,6 @@ def check_here(task, path):
         for need in NEEDS.get(task, ()) if status == WRONG else ():
             if compare(need, cnn)[0] != RIGHT:
                 lines.append(f"Task {need}, which it needs, is not right either: begin there.")
-    except SyntaxError as failure:
-        where = f"{path.name}, line {failure.lineno}: {(failure.text or '').strip()}"
-        status, lines = WRONG, [where, f"{type(failure).__name__}: {failure.msg}"]
     except (Exception, SystemExit) as failure:  # noqa: BLE001 - while the file is imported
         status, lines = WRONG, about(failure, cnn)
     say(task, status, lines)
@@ -415,9 +412,9 @@ def check_apart(task, path):
     pipes = {"stdin": subprocess.DEVNULL, "stderr": subprocess.PIPE}
     process = subprocess.run(command, check=False, text=True, errors="replace", **pipes)
     if process.returncode in (RIGHT, OPEN, WRONG):
-        sys.stderr.write(process.stderr)
+        print(process.stderr, end="", file=sys.stderr)
         return process.returncode
-    frames = re.findall(r'File "(.*)", line (\d+) in (\w+)', process.stderr)
+    frames = re.findall(r'File "(.*)", line (\d+) in (\S+)', process.stderr)
     mine = [f"{path.name}, line {n}, in {name}" for file, n, name in frames if file == str(path)]
     what = "Python itself stops: memory that is not there?"
     if "Timeout" in process.stderr:
