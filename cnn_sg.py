@@ -21,19 +21,19 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 
-def stride_groups(A, size, s, axis):
-    """Cut an axis of A into windows of this size, s apart, one stride group after another.
+def stride_groups(A, f, s, axis):
+    """Cut an axis of A into windows of f elements, s apart, one stride group after another.
 
-    A stride group is every g-th window, g = ceil(size / s). Its windows start g * s >= size apart:
-    they do not overlap, so `group += ...` is right. On all windows at once it is not, as NumPy
-    keeps only one of several additions to an element. Try it: A = np.zeros(3) has two windows of
-    size 2, and sliding_window_view(A, 2, writeable=True)[:] += 1 makes it 1, 1, 1, not 1, 2, 1.
+    A stride group is every g-th window, g = ceil(f / s). Its windows start g * s >= f apart, so
+    they do not overlap, and `group += ...` is right. On all windows at once it is not, as NumPy
+    keeps only one of several additions to an element. Try it: A = np.zeros(3) has two windows
+    of 2, and sliding_window_view(A, 2, writeable=True)[:] += 1 makes it 1, 1, 1, not 1, 2, 1.
     Yields pairs: the slice of the outputs that the windows of the group belong to; the group, a
-    view of A with the axes windows and size in front, and without the one that was cut.
+    view of A with the axes windows and f in front, and without the one that was cut.
     """
-    windows = sliding_window_view(A, size, axis, writeable=True)  # with a new axis, size, behind
+    windows = sliding_window_view(A, f, axis, writeable=True)  # with a new axis, f, behind
     windows = np.moveaxis(windows, (axis, -1), (0, 1))[::s]
-    g = math.ceil(size / s)
+    g = math.ceil(f / s)
     for t in range(min(g, len(windows))):
         outputs = slice(t, None, g)  # t, t + g, t + 2 g, ...
         yield outputs, windows[outputs]
@@ -226,7 +226,7 @@ class PoolLayer(Layer):
 
     def input_gradient(self, dA):
         """Each pixel of a window gets its share of the derivative by the window's output."""
-        dA = np.ascontiguousarray(dA.transpose(1, 2, 0, 3)).transpose(2, 0, 1, 3)  # stored as self.A
+        dA = np.ascontiguousarray(dA.transpose(1, 2, 0, 3)).transpose(2, 0, 1, 3)
         dA_prev = np.zeros_like(self.A_prev)
         for rows, bands in stride_groups(dA_prev, self.fh, self.s, axis=1):
             for columns, group in stride_groups(bands, self.fw, self.s, axis=3):
