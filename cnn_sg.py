@@ -181,10 +181,10 @@ class ConvLayer(Layer):
         A_prev = _floats(self, input, ndim=4)
         if p > 0:  # np.pad would copy, even without padding
             A_prev = np.pad(A_prev, ((0, 0), (p, p), (p, p), (0, 0)))
-        n_m, ih, iw, n_c = self.A_prev_shape = A_prev.shape
+        n_m, ih, iw, n_c = A_prev.shape
         self.check(ih >= fh and iw >= fw, f"{fh} x {fw} pixels or more", f"{ih} x {iw}")
         self.make_weights(A_prev.dtype, (fh, fw, n_c, n_f), (1, 1, 1, n_f))
-        self.matrices = window_matrices(A_prev, fh, fw, s)
+        self.A_prev_shape, self.matrices = A_prev.shape, window_matrices(A_prev, fh, fw, s)
         Wb = np.pad(self.W.reshape(fh, fw * n_c, n_f), ((0, 0), (0, 1), (0, 0)))
         Wb[0, -1] = self.b.reshape(n_f)  # of the fh ones of a window, the first meets b, others 0
         Z = self.matrices.transpose(0, 2, 1) @ Wb.reshape(-1, n_f)  # (oh, ow * n_m, n_f)
