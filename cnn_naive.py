@@ -330,12 +330,12 @@ class Network:
         loss, error, dZ = self._loss(Y)
         learning = [layer for layer in self.layers if layer.weights]
         self.layers[-1].check(learning, "a layer with weights in the network", "none")
-        layers = self.layers[self.layers.index(learning[0]) :]
-        for before, layer in reversed(list(zip(layers, layers[1:]))):  # neighbours, last ones first
-            layer.weight_gradients(dZ)
-            dA = layer.input_gradient(dZ)
-            dZ = before.times_g_prime(dA)
-        layers[0].weight_gradients(dZ)  # the first that learns: nobody needs its input_gradient
+        first = self.layers.index(learning[0])
+        for n in range(len(self.layers) - 1, first, -1):  # from the last layer to the first
+            self.layers[n].weight_gradients(dZ)
+            dA = self.layers[n].input_gradient(dZ)
+            dZ = self.layers[n - 1].times_g_prime(dA)
+        self.layers[first].weight_gradients(dZ)  # nobody needs its input_gradient
         return loss, error
 
     def step(self, learning_rate, weight_decay=0.0):
@@ -398,7 +398,7 @@ class Network:
                 output = " x ".join(map(str, layer.A.shape[1:]))
                 count = sum(getattr(layer, name).size for name in layer.weights)
                 total += count
-            lines.append(f"{str(layer):36}{output:>16}{count:>12}")
+            lines.append(f"{layer!s:36}{output:>16}{count:>12}")
         return "\n".join([*lines, f"{'total':52}{total or '?':>12}"])
 
 
