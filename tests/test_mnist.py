@@ -120,7 +120,7 @@ class Program(Folder):
         return out if code == 0 else errors
 
     def run_main(self, *arguments, code=0, out=None):
-        """Return what it printed, or, for wrong options, its error."""
+        """Return what it printed, or, for wrong options, its error; keep that in any case."""
         out, errors = out or io.StringIO(), io.StringIO()
         with contextlib.ExitStack() as stack:
             stack.enter_context(mock.patch("sys.argv", ["mnist.py", *map(str, arguments)]))
@@ -133,7 +133,8 @@ class Program(Folder):
             except SystemExit as end:
                 result = end.code
         self.assertEqual(result, code, out.getvalue() + errors.getvalue())
-        return errors.getvalue() if code == 2 else out.getvalue()
+        self.errors = errors.getvalue()
+        return self.errors if code == 2 else out.getvalue()
 
 
 class Recorder:
@@ -189,7 +190,8 @@ class Training(unittest.TestCase):
     def test_the_learning_rate_decays_after_each_epoch(self):
         net = Recorder()
         self.train(net, decay=0.5, weight_decay=0.125)
-        self.assertEqual([rate for _, _, rate, _ in net.steps], [0.5, 0.5, 0.25, 0.25, 0.125, 0.125])
+        rates = [rate for _, _, rate, _ in net.steps]
+        self.assertEqual(rates, [0.5, 0.5, 0.25, 0.25, 0.125, 0.125])
         self.assertEqual({weight_decay for *_, weight_decay in net.steps}, {0.125})
         net = Recorder()
         list(mnist.train(net, np.zeros((64, 1)), np.eye(64), epochs=2, learning_rate=0.5))
@@ -358,9 +360,10 @@ class Files(Folder):
         for zipped in (True, False):
             self.write(zipped=zipped)
             (x_train, y_train), (x_test, y_test) = mnist.load_mnist(str(self.folder))
-            shapes = [each.shape for each in (x_train, y_train, x_test, y_test)]
+            arrays = x_train, y_train, x_test, y_test
+            shapes = [array.shape for array in arrays]
             self.assertEqual(shapes, [(60, 6, 7, 1), (60,), (30, 6, 7, 1), (30,)])
-            self.assertEqual({each.dtype for each in (x_train, y_train, x_test, y_test)}, {np.uint8})
+            self.assertEqual({array.dtype.name for array in arrays}, {"uint8"})
             self.assertEqual(y_train[:3].tolist(), [0, 1, 2])
             self.assertGreaterEqual(x_train[2, 3].min(), 150)
             for path in self.folder.iterdir():
@@ -498,7 +501,7 @@ class Downloads(Folder):
         }  # fmt: skip
         self.write(n=600)
         names = self.names()
-        self.hurry(0.5)
+        self.hurry(0.3)
         for fault, reason in faults.items():
             with self.subTest(fault=fault):
                 next(self.folder.glob("train-images*")).unlink()
@@ -569,7 +572,8 @@ class CommandLine(Program):
     def test_the_same_seed_gives_the_same_figures(self):
         arguments = ("flat", *self.data(), "--epochs", 2, "--split", 0.8)
         cut = re.compile(r"^\d+:\d\d ", re.MULTILINE)
-        first, same, other = (cut.sub("", self.run_main(*arguments, "--seed", k)) for k in (5, 5, 6))
+        outputs = [self.run_main(*arguments, "--seed", seed) for seed in (5, 5, 6)]
+        first, same, other = (cut.sub("", out) for out in outputs)
         self.assertEqual(first, same)
         self.assertNotEqual(first, other)
         self.assertIn("on 72 images, testing on 18", first)
