@@ -7,7 +7,6 @@ each move, and the answer is what every layer makes of it.
 import base64
 import contextlib
 import json
-import math
 import secrets
 import socket
 import threading
@@ -20,30 +19,37 @@ import numpy as np
 
 from extras.read import as_mnist
 
-PAGE = Path(__file__).with_name("live.html")
 LARGEST = 100_000  # bytes of a drawing; the page sends 280 x 280
 
 
 def serve(net, about, images, labels):
-    """Serve the page until Ctrl-C.
+    """Show the page until Ctrl-C. Raises OSError where nothing can be served."""
+    server = open_server(net, about, images, labels)
+    with contextlib.suppress(KeyboardInterrupt), server:
+        address = f"http://{server.hosts[0]}{server.root}"
+        print(f"Draw a digit at this address; Ctrl-C ends.\n{address}", flush=True)
+        threading.Thread(target=webbrowser.open, args=[address], daemon=True).start()
+        server.serve_forever()
+
+
+def open_server(net, about, images, labels):
+    """Return a server of the page, for this machine alone, on a port that is free.
 
     about: texts for the page, {"model", "module", "weights", "examples"}. images, labels: the
-    examples, digits to start from, uint8 (n, 28, 28) and (n,). Raises OSError.
+    examples, digits to start from, uint8 (n, 28, 28) and (n,).
     """
     look(net, bytes(28 * 28))  # from now on every layer has weights
     start = about | {"images": in_base64(images), "labels": labels.tolist()}
     start["layers"] = [describe(layer) for layer in net.layers]
-    page = PAGE.read_text("utf-8").replace("{START}", json.dumps(start).replace("<", "\\u003c"))
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.root = f"/{secrets.token_urlsafe(9)}/"  # other users of this machine cannot know it
-        server.hosts = [f"{name}:{server.server_port}" for name in ("127.0.0.1", "localhost")]
-        server.page = page.encode()
-        server.net, server.lock = net, threading.Lock()  # a layer remembers its last input
-        address = f"http://{server.hosts[0]}{server.root}"
-        print(f"Draw a digit at this address; Ctrl-C ends.\n{address}", flush=True)
-        threading.Thread(target=webbrowser.open, args=[address], daemon=True).start()
-        with contextlib.suppress(KeyboardInterrupt):
-            server.serve_forever()
+    page = Path(__file__).with_name("live.html").read_text("utf-8")
+    page = page.replace("{START}", json.dumps(start).replace("<", "\\u003c"))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.socket.listen(100)  # connections may wait; the default is 5
+    server.root = f"/{secrets.token_urlsafe(9)}/"  # other users of this machine cannot know it
+    server.hosts = [f"{name}:{server.server_port}" for name in ("127.0.0.1", "localhost")]
+    server.page = page.encode()
+    server.net, server.lock = net, threading.Lock()  # a layer remembers its last input
+    return server
 
 
 def describe(layer):
@@ -58,7 +64,9 @@ def look(net, body):
 
     body: a square of pixels, light on dark, a byte each. Raises ValueError if it is no square.
     """
-    side = math.isqrt(len(body))
+    side = round(len(body) ** 0.5)
+    if side == 0:
+        raise ValueError("expected a square of pixels, got nothing")
     pixels = np.frombuffer(body, np.uint8).reshape(side, side)
     if side != 28:  # else it is one of the examples, which are as MNIST has them
         try:
@@ -66,11 +74,9 @@ def look(net, body):
         except ValueError:  # nothing is drawn
             pixels = np.zeros((28, 28), np.uint8)
     start = time.perf_counter()
-    A = pixels[None, :, :, None].astype(np.float32) / 255
-    outputs = [A]
+    outputs = [pixels[None, :, :, None].astype(np.float32) / 255]
     for layer in net.layers:
-        A = layer.forward_propagate(A)
-        outputs.append(A)
+        outputs.append(layer.forward_propagate(outputs[-1]))
     seconds = time.perf_counter() - start
     outputs = [{"shape": A.shape[1:], "A": in_base64(A)} for A in outputs]
     return {"seconds": seconds, "outputs": outputs}
@@ -97,11 +103,11 @@ class Handler(BaseHTTPRequestHandler):
         """Also refuse who calls this machine by another name, and what another page sends."""
         if not super().parse_request():
             return False
-        hosts, origin = self.headers.get_all("Host", []), self.headers.get("Origin")
-        if hosts in ([host] for host in self.server.hosts) and origin in (None, f"http://{hosts[0]}"):
-            return True
-        self.refuse(403)
-        return False
+        host, origin = self.headers["Host"], self.headers["Origin"]
+        allowed = host in self.server.hosts and origin in (None, f"http://{host}")
+        if not allowed:
+            self.refuse(403)
+        return allowed
 
     def do_GET(self):
         if self.path == self.server.root:
@@ -137,7 +143,7 @@ class Handler(BaseHTTPRequestHandler):
     def refuse(self, status):
         self.send_error(status)
         self.connection.shutdown(socket.SHUT_WR)
-        self.rfile.read(LARGEST)  # a connection closed with bytes unread may lose the answer
+        self.rfile.read(100 * LARGEST)  # to close with bytes unread may lose the answer
 
     def log_message(self, *args):
         pass
