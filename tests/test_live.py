@@ -2,7 +2,6 @@
 
 import base64
 import http.client
-import importlib.util
 import json
 import os
 import re
@@ -24,10 +23,15 @@ import cnn_sg
 import mnist
 from extras import live
 
+try:
+    from playwright.sync_api import sync_playwright
+except ImportError:
+    sync_playwright = None
+
 ROOT = Path(__file__).resolve().parent.parent
 WEIGHTS = ROOT / "extras" / "lenet.npz"
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
+BROWSERS = "chromium", "chromium-browser", "google-chrome"
+BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
 STROKES = {  # of a hand; 37 is x = 3, y = 7 on a pad of 10 x 10
     0: "51 32 24 26 38 58 77 75 73 62 51",
     1: "42 51 55 59",
@@ -60,16 +64,15 @@ def serve(test, net, **about):
     return server
 
 
-@unittest.skipUnless(importlib.util.find_spec("playwright"), "playwright is not installed")
-@unittest.skipUnless(CHROMIUM, "there is no Chromium")
-@unittest.skipUnless(WEIGHTS.exists(), "extras/lenet.npz is missing")
+@unittest.skipUnless(sync_playwright, "needs Playwright: python3 -m pip install playwright")
+@unittest.skipUnless(BROWSER, f"needs a browser, one of {', '.join(BROWSERS)}")
+@unittest.skipUnless(WEIGHTS.exists(), "needs extras/lenet.npz")
 class InABrowser(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        from playwright.sync_api import sync_playwright
         playwright = sync_playwright().start()
         cls.addClassCleanup(playwright.stop)
-        cls.browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        cls.browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
         cls.addClassCleanup(cls.browser.close)
 
     def setUp(self):
@@ -115,8 +118,9 @@ class InABrowser(unittest.TestCase):
 
     def click(self, k, at):
         canvas = self.layers.nth(k).locator("canvas").nth(at[2] if len(at) == 3 else 0)
-        row, column = at[:2] if len(at) == 3 else divmod(at[0], 100)  # numbers in a strip's row
-        scale = canvas.evaluate("it => it.offsetWidth / it.width")
+        width = canvas.evaluate("canvas => canvas.width")
+        row, column = at[:2] if len(at) == 3 else divmod(at[0], width)
+        scale = canvas.bounding_box()["width"] / width
         self.page.keyboard.press("Escape")
         canvas.click(position={"x": (column + 0.5) * scale, "y": (row + 0.5) * scale})
 
