@@ -1,13 +1,13 @@
-"""Convolutional neural networks in NumPy, as the textbook has them.
+"""Convolutional neural networks in NumPy, as the textbook has them: loops over single numbers.
 
-Loops walk from sample to sample, row to row, column to column and filter to filter; each output
-is one small expression. cnn_sg.py has the same layers, with the same results, except for these
-loops: compare the two files to see what stride groups are.
-
-Tensors are (n_m, height, width, channels). n_m samples; ih, iw input height and width with
-padding; oh, ow the output's; n_c input channels; n_f filters; fh, fw filter height and width;
-s stride; p padding; A output and A_prev input of a layer; W weights, b biases; dA, dW ... the
-derivative of the loss with respect to A, W ... Whatever does not fit raises ValueError.
+cnn_sg.py has the same layers, with the same results, by stride groups: compare the two files.
+Images, and what layers make of them, are (n_m, height, width, channels). In code and formulas,
+    m, c, f       are a sample of n_m, a channel of n_c, a filter of n_f
+    i, j          row and column of an output, which has oh x ow
+    k, l          row and column in a filter, and in a window of the input, which have fh x fw
+    ih, iw        height and width of the input, with padding p; windows are s, the stride, apart
+    A_prev, Z, A  input of a layer; output before and after the activation g: A = g(Z)
+    W, b, dX      weights; biases; the derivative of the loss with respect to X
 """
 
 import math
@@ -18,17 +18,19 @@ import numpy as np
 
 
 class Layer:
-    """What layers share. One of your own derives from it and needs two methods:
+    """What layers share. A layer is its formulas: one for the way forward, one for each derivative.
 
-    forward_propagate(input) returns the output. gradients(d) takes d, the derivative of the loss
-    with respect to that output, and returns the one with respect to the input. If it learns,
-    `weights` names its arrays, and gradients(d) keeps dW for W. A last layer also has loss(Y).
+    One of your own derives from Layer. It has forward_propagate(input), which keeps self.A and
+    returns it, and input_gradient(dZ), which returns dA_prev. If it learns: `weights`, names of
+    arrays, and weight_gradients(dZ), which keeps dW for W. If it can be the last: loss(Y).
+    An activation is a class like ReLU. In ConvLayer_ReLU(ReLU, ConvLayer) it comes first, since of
+    two classes with a g, Python takes the first one's. Never write into an argument, and keep its
+    dtype: a float32 array times np.where(Z > 0, 1, 0.1) is float64, times a Python float it is not.
     """
 
-    arguments = ()  # of the constructor
-    weights = ()  # names of the arrays that learn
+    arguments = ()  # of the constructor: repr shows them, and load compares what repr shows
+    weights = ()
     W = b = dW = db = A = None  # the first input tells their shapes
-    bias_columns = 0  # how many of the last columns of W hold biases
     initialization = "Glorot"
     rng = np.random.default_rng()  # draws the first weights; a Network brings its own
 
@@ -38,37 +40,58 @@ class Layer:
     def times_g_prime(self, dA):
         return dA  # the chain rule, dZ = dA g'(Z), with g' = 1
 
-    def weight_gradients(self, d):
-        """Keep dW (and db). Where nobody needs dA_prev, a layer can save itself the work."""
-        self.gradients(d)
+    def weight_gradients(self, dZ):
+        pass  # nothing learns
+
+    def gradients(self, dA):
+        """Keep dW and db, and return dA_prev."""
+        self.check(self.A is not None, "forward_propagate before gradients", "none yet")
+        self.check(np.shape(dA) == self.A.shape, f"dA of shape {self.A.shape}", np.shape(dA))
+        dZ = self.times_g_prime(np.asarray(dA, self.A.dtype))
+        self.weight_gradients(dZ)
+        return self.input_gradient(dZ)
 
     def step(self, learning_rate, weight_decay=0.0):
         """W -= learning_rate (dW + weight_decay W); the same for b, but biases do not decay."""
+        learning_rate = float(learning_rate)  # a NumPy float64 would make dW float64
         for name in self.weights:
-            W, dW = getattr(self, name), getattr(self, f"d{name}")
-            _check(self, dW is not None, "gradients before step", "none yet")
-            if weight_decay and name == "W":
-                decaying = W[..., : W.shape[-1] - self.bias_columns]
-                decaying *= 1 - float(learning_rate) * float(weight_decay)
-            W -= float(learning_rate) * dW
+            W, dW = getattr(self, name), getattr(self, f"d{name}")  # then b, db
+            self.check(dW is not None, "gradients before step", "none yet")
+            if name == "W" and weight_decay:
+                W *= 1 - learning_rate * float(weight_decay)
+            W -= learning_rate * dW
 
-    def backpropagate(self, d, learning_rate):
-        """Both in a row: gradients(d), then step(learning_rate)."""
-        dA_prev = self.gradients(d)
+    def backpropagate(self, dA, learning_rate):
+        """Both in a row, for a layer without a Network; return dA_prev."""
+        dA_prev = self.gradients(dA)
         self.step(learning_rate)
         return dA_prev
 
+    def first_weights(self, dtype, W_shape, b_shape):
+        """Draw W, if there is none, as He et al. (2015) for ReLU, else Glorot and Bengio (2010)."""
+        fan_in, fan_out = math.prod(W_shape[:-1]), math.prod(W_shape[:-2]) * W_shape[-1]
+        variance = 2 / fan_in if self.initialization == "He" else 2 / (fan_in + fan_out)
+        W = self.rng.normal(0, math.sqrt(variance), W_shape) if self.W is None else self.W
+        b = np.zeros(b_shape) if self.b is None else self.b
+        shapes = np.shape(W), np.shape(b)
+        self.check(shapes == (W_shape, b_shape), f"W and b of {W_shape}, {b_shape}", shapes)
+        self.W, self.b = np.asarray(W, dtype), np.asarray(b, dtype)
+
+    def check(self, condition, expected, got):
+        if not condition:
+            raise ValueError(f"{self}: expected {expected}, got {got}")
+
     def __repr__(self):
-        return f"{type(self).__name__}({', '.join(str(each) for each in self.arguments)})"
+        return f"{type(self).__name__}({', '.join(map(str, self.arguments))})"
 
 
-class ReLU:
-    """For a layer class to derive from: g(Z) = max(0, Z). g' is 1 where Z > 0, elsewhere 0."""
+class ReLU(Layer):
+    """The rectified linear unit, g(Z) = max(0, Z). g' is 1 where Z > 0, elsewhere 0."""
 
     initialization = "He"
 
     def g(self, Z):
-        return np.maximum(np.zeros(Z.shape[-1], Z.dtype), Z, out=Z)  # faster than maximum(0, Z)
+        return np.maximum(Z, 0)
 
     def times_g_prime(self, dA):
         return dA * (self.A > 0)
@@ -94,35 +117,38 @@ class ConvLayer(Layer):
 
     def forward_propagate(self, input):
         """(n_m, height, width, n_c) -> (n_m, oh, ow, n_f), oh = (height + 2p - fh) // s + 1."""
-        A_prev = _check_images(self, input, self.p)
+        fh, fw, s, p, n_f = self.fh, self.fw, self.s, self.p, self.n_f
+        A_prev = _check_input(self, input, 4)
+        A_prev = np.pad(A_prev, ((0, 0), (p, p), (p, p), (0, 0)))
         n_m, ih, iw, n_c = A_prev.shape
-        fh, fw, s, n_f = self.fh, self.fw, self.s, self.n_f
         oh, ow = (ih - fh) // s + 1, (iw - fw) // s + 1
-        shapes = {"W": (fh, fw, n_c, n_f), "b": (1, 1, 1, n_f)}
-        _new_weights(self, A_prev, fh * fw * n_c, fh * fw * n_f, **shapes)
+        self.check(min(oh, ow) > 0, f"at least {fh} x {fw} pixels, with padding", f"{ih} x {iw}")
+        self.first_weights(A_prev.dtype, (fh, fw, n_c, n_f), (1, 1, 1, n_f))
         Z = np.empty((n_m, oh, ow, n_f), A_prev.dtype)
-        for m, i, j in np.ndindex(n_m, oh, ow):
+        for m, i, j, f in np.ndindex(Z.shape):  # four nested loops
             window = A_prev[m, s * i : s * i + fh, s * j : s * j + fw]
-            for f in range(n_f):
-                Z[m, i, j, f] = np.sum(window * self.W[..., f]) + self.b[0, 0, 0, f]
+            Z[m, i, j, f] = np.sum(window * self.W[..., f]) + self.b[0, 0, 0, f]
         self.A_prev, self.A = A_prev, self.g(Z)
         return self.A
 
-    def gradients(self, d):
-        """Z = sum(window W) + b: each adds dZ window to dW, dZ to db, dZ W to its dwindow."""
-        dZ = self.times_g_prime(_check_gradient(self, d))
+    def weight_gradients(self, dZ):
+        """Z = sum(window W) + b: each dZ adds dZ window to dW, and dZ to db."""
         fh, fw, s = self.fh, self.fw, self.s
         self.dW, self.db = np.zeros_like(self.W), np.zeros_like(self.b)
-        dA_prev = np.zeros_like(self.A_prev)
-        for m, i, j in np.ndindex(dZ.shape[:3]):
+        for m, i, j, f in np.ndindex(dZ.shape):
             window = self.A_prev[m, s * i : s * i + fh, s * j : s * j + fw]
-            dwindow = dA_prev[m, s * i : s * i + fh, s * j : s * j + fw]
-            for f in range(self.n_f):
-                self.dW[..., f] += dZ[m, i, j, f] * window
-                self.db[..., f] += dZ[m, i, j, f]
-                dwindow += dZ[m, i, j, f] * self.W[..., f]
+            self.dW[..., f] += dZ[m, i, j, f] * window
+            self.db[..., f] += dZ[m, i, j, f]
+
+    def input_gradient(self, dZ):
+        """Z = sum(window W) + b: each dZ adds dZ W to the derivatives of its window."""
+        fh, fw, s, p = self.fh, self.fw, self.s, self.p
+        dA_prev = np.zeros_like(self.A_prev)
+        for m, i, j, f in np.ndindex(dZ.shape):
+            dwindow = dA_prev[m, s * i : s * i + fh, s * j : s * j + fw]  # a view of dA_prev
+            dwindow += dZ[m, i, j, f] * self.W[..., f]
         ih, iw = dA_prev.shape[1:3]
-        return dA_prev[:, self.p : ih - self.p, self.p : iw - self.p]
+        return dA_prev[:, p : ih - p, p : iw - p]  # not p:-p, as p may be 0
 
 
 class ConvLayer_ReLU(ReLU, ConvLayer):
@@ -130,7 +156,7 @@ class ConvLayer_ReLU(ReLU, ConvLayer):
 
 
 class PoolLayer(Layer):
-    """Pooling reduces each window of each channel to one number; the subclasses say how."""
+    """Pooling makes one number of each window of each channel; the subclasses say how."""
 
     def __init__(self, filter_width, stride=1):
         self.fh, self.fw = _height_and_width(self, filter_width)
@@ -139,25 +165,24 @@ class PoolLayer(Layer):
 
     def forward_propagate(self, input):
         """(n_m, ih, iw, n_c) -> (n_m, oh, ow, n_c), oh = (ih - fh) // s + 1."""
-        self.A_prev = _check_images(self, input)
-        n_m, ih, iw, n_c = self.A_prev.shape
-        fh, fw, s = self.fh, self.fw, self.s
+        fh, fw, s, A_prev = self.fh, self.fw, self.s, _check_input(self, input, 4)
+        n_m, ih, iw, n_c = A_prev.shape
         oh, ow = (ih - fh) // s + 1, (iw - fw) // s + 1
-        self.A = np.empty((n_m, oh, ow, n_c), self.A_prev.dtype)
-        for m, i, j, c in np.ndindex(n_m, oh, ow, n_c):
-            window = self.A_prev[m, s * i : s * i + fh, s * j : s * j + fw, c]
+        self.check(min(oh, ow) > 0, f"at least {fh} x {fw} pixels", f"{ih} x {iw}")
+        self.A_prev, self.A = A_prev, np.empty((n_m, oh, ow, n_c), A_prev.dtype)
+        for m, i, j, c in np.ndindex(self.A.shape):
+            window = A_prev[m, s * i : s * i + fh, s * j : s * j + fw, c]
             self.A[m, i, j, c] = self.pool(window)
         return self.A
 
-    def gradients(self, d):
+    def input_gradient(self, dA):
         """Each pixel of a window gets its share of the derivative by the window's output."""
-        dA = _check_gradient(self, d)
         fh, fw, s = self.fh, self.fw, self.s
         dA_prev = np.zeros_like(self.A_prev)
         for m, i, j, c in np.ndindex(dA.shape):
             window = self.A_prev[m, s * i : s * i + fh, s * j : s * j + fw, c]
             dwindow = dA_prev[m, s * i : s * i + fh, s * j : s * j + fw, c]
-            self.share(dA[m, i, j, c], self.A[m, i, j, c], window, dwindow)
+            self.share(dA[m, i, j, c], window, dwindow)
         return dA_prev
 
 
@@ -167,10 +192,10 @@ class PoolLayer_Max(PoolLayer):
     def pool(self, window):
         return np.max(window)
 
-    def share(self, dA, A, window, dwindow):
-        """All to the largest pixel; of several, to the first in row-major order."""
-        first = np.argmax(window == A)
-        dwindow[np.unravel_index(first, window.shape)] += dA
+    def share(self, dA, window, dwindow):
+        """All to the largest pixel; of several, to the first, row by row."""
+        k, l = np.unravel_index(np.argmax(window), window.shape)
+        dwindow[k, l] += dA
 
 
 class PoolLayer_Avg(PoolLayer):
@@ -179,7 +204,7 @@ class PoolLayer_Avg(PoolLayer):
     def pool(self, window):
         return np.mean(window)
 
-    def share(self, dA, A, window, dwindow):
+    def share(self, dA, window, dwindow):
         """The same to every pixel."""
         dwindow += dA / (self.fh * self.fw)
 
@@ -189,24 +214,19 @@ class FlatLayer(Layer):
 
     def forward_propagate(self, input):
         """(n_m, ...) -> (n_m, n), row-major."""
-        A_prev = _check_input(self, input, max(2, np.ndim(input)), "(n_m, ...)")
-        self.A_prev_shape = A_prev.shape
-        self.A = A_prev.reshape(len(A_prev), -1)
+        self.A_prev = _check_input(self, input, np.ndim(input))
+        self.A = self.A_prev.reshape(len(self.A_prev), -1)
         return self.A
 
-    def gradients(self, d):
-        """(n_m, n) -> (n_m, ...)."""
-        return _check_gradient(self, d).reshape(self.A_prev_shape)
+    def input_gradient(self, dA):
+        """(n_m, n) -> (n_m, ...), back to where each number came from."""
+        return dA.reshape(self.A_prev.shape)
 
 
 class FCLayer(Layer):
-    """Fully connected layer, Z = [A_prev, 1] W^T, without activation: A = Z.
+    """Fully connected, Z = A_prev W + b, A = Z. W is (n_in, num_neurons), b (num_neurons,)."""
 
-    W is (num_neurons, n_in + 1). Its last column, multiplied by the 1, holds the biases.
-    """
-
-    weights = ("W",)
-    bias_columns = 1
+    weights = ("W", "b")
 
     def __init__(self, num_neurons):
         self.num_neurons = _integer(self, "num_neurons", num_neurons)
@@ -214,24 +234,19 @@ class FCLayer(Layer):
 
     def forward_propagate(self, input):
         """(n_m, n_in) -> (n_m, num_neurons)."""
-        A_prev = _check_input(self, input, 2, "(n_m, n_in), as FlatLayer makes it")
-        n_in = A_prev.shape[1]
-        _new_weights(self, A_prev, n_in, self.num_neurons, W=(self.num_neurons, n_in + 1))
-        Z_T = self.W[:, :-1] @ A_prev.T  # faster than A_prev @ W^T
-        self.A_prev, self.A = A_prev, self.g(Z_T.T + self.W[:, -1])
+        A_prev, n = _check_input(self, input, 2), self.num_neurons
+        self.first_weights(A_prev.dtype, (A_prev.shape[1], n), (n,))
+        self.A_prev, self.Z = A_prev, A_prev @ self.W + self.b
+        self.A = self.g(self.Z)
         return self.A
 
-    def weight_gradients(self, d):
-        """dW = dZ^T [A_prev, 1]. Returns dZ."""
-        dZ = self.times_g_prime(_check_gradient(self, d))
-        self.dW = np.empty_like(self.W)
-        np.matmul(dZ.T, self.A_prev, out=self.dW[:, :-1])
-        self.dW[:, -1] = dZ.sum(axis=0)
-        return dZ
+    def weight_gradients(self, dZ):
+        """Z = A_prev W + b, hence dW = A_prev^T dZ, and db is the sum of dZ."""
+        self.dW, self.db = self.A_prev.T @ dZ, dZ.sum(axis=0)
 
-    def gradients(self, d):
-        """(n_m, num_neurons) -> (n_m, n_in): dA_prev = dZ W, without the column of biases."""
-        return self.weight_gradients(d) @ self.W[:, :-1]
+    def input_gradient(self, dZ):
+        """(n_m, num_neurons) -> (n_m, n_in): dA_prev = dZ W^T."""
+        return dZ @ self.W.T
 
 
 class FCLayer_ReLU(ReLU, FCLayer):
@@ -239,40 +254,45 @@ class FCLayer_ReLU(ReLU, FCLayer):
 
 
 class FCLayer_Sigmoid(FCLayer):
-    """Fully connected, g(Z) = 1 / (1 + exp(-Z)), log g = -log(1 + exp(-Z)), g' = g (1 - g)."""
+    """Fully connected, g(Z) = 1 / (1 + exp(-Z)). Each output answers a question: 1 for yes."""
 
     def g(self, Z):
-        self.log_A, self.log_1_A = -np.logaddexp(0, -Z), -np.logaddexp(0, Z)  # of A and 1 - A
-        limits = np.finfo(Z.dtype)  # the loss divides by A and by 1 - A: they must not be 0
-        return np.clip(np.exp(self.log_A), limits.tiny, 1 - limits.epsneg)
+        return np.exp(-np.logaddexp(0, -Z))  # logaddexp(0, x) = log(1 + exp(x)), no overflow
 
     def times_g_prime(self, dA):
-        return dA * self.A * (1 - self.A)
+        return dA * self.A * (1 - self.A)  # g' = g (1 - g)
 
     def loss(self, Y):
-        """Binary cross-entropy L = -sum(Y log A + (1 - Y) log(1 - A)) / n_m, error, dL / dA."""
-        L = -np.sum(Y * self.log_A + (1 - Y) * self.log_1_A) / len(Y)
-        dA = (self.A - Y) / (self.A * (1 - self.A)) / len(Y)
-        return L, np.mean((self.A > 0.5) != (Y > 0.5)), dA
+        """Binary cross-entropy L = -sum(Y log A + (1 - Y) log(1 - A)) / n_m.
+
+        Returns (L, error, dZ): the fraction of wrong answers, and dZ = dA g' = (A - Y) / n_m.
+        """
+        L = np.sum(Y * np.logaddexp(0, -self.Z) + (1 - Y) * np.logaddexp(0, self.Z)) / len(Y)
+        return L, np.mean((self.A > 0.5) != (Y > 0.5)), (self.A - Y) / len(Y)
 
 
 class FCLayer_Softmax(FCLayer):
-    """Fully connected, g(Z) = exp(Z) / sum(exp(Z)). One of the classes is right."""
+    """Fully connected, g(Z) = exp(Z) / sum(exp(Z)): the probability of each class."""
+
+    def log_g(self, Z):
+        Z = Z - Z.max(axis=1, keepdims=True)  # g stays the same, and no exp(Z) overflows
+        return Z - np.log(np.exp(Z).sum(axis=1, keepdims=True))
 
     def g(self, Z):
-        Z = Z - Z.max(axis=1, keepdims=True)  # g stays the same, and no exp(Z) overflows
-        self.log_A = Z - np.log(np.exp(Z).sum(axis=1, keepdims=True))
-        return np.maximum(np.exp(self.log_A), np.finfo(Z.dtype).tiny)  # the loss divides by A
+        return np.exp(self.log_g(Z))
 
     def times_g_prime(self, dA):
-        """dZ_j = sum of dA_k dg_k / dZ_j over k = A_j (dA_j - sum of dA_k A_k over k)."""
+        """dZ_j = A_j (dA_j - sum over k of dA_k A_k), as dA_k / dZ_j = A_k ((j == k) - A_j)."""
         return self.A * (dA - (dA * self.A).sum(axis=1, keepdims=True))
 
     def loss(self, Y):
-        """Categorical cross-entropy L = -sum(Y log A) / n_m, error, dL / dA."""
-        L = -np.sum(Y * self.log_A) / len(Y)
-        dA = -Y / self.A / len(Y)
-        return L, np.mean(self.A.argmax(axis=1) != Y.argmax(axis=1)), dA
+        """Categorical cross-entropy L = -sum(Y log A) / n_m.
+
+        Returns (L, error, dZ): the fraction of wrong answers, and dZ = (A - Y) / n_m. That is what
+        times_g_prime makes of dA = -Y / A / n_m, as the Y of a sample add up to 1.
+        """
+        L = -np.sum(Y * self.log_g(self.Z)) / len(Y)
+        return L, np.mean(self.A.argmax(axis=1) != Y.argmax(axis=1)), (self.A - Y) / len(Y)
 
 
 class Network:
@@ -282,45 +302,42 @@ class Network:
     FCLayer_Softmax, zeros and ones for FCLayer_Sigmoid. The same seed gives the same weights.
     """
 
-    piece = 64  # samples that `predict` and `evaluate` hold in memory at a time
-
     def __init__(self, layers, seed=None):
         self.layers, rng = list(layers), np.random.default_rng(seed)
-        right = [hasattr(each, "gradients") and not isinstance(each, type) for each in self.layers]
-        different = len({id(layer) for layer in self.layers}) == len(right) > 0
-        _check("Network", all(right) and different, "a list of different layers", self.layers)
+        if not 0 < len(self.layers) == len(set(self.layers)):
+            raise ValueError(f"Network: expected layers, none of them twice, got {self.layers}")
         for layer in self.layers:
             layer.rng = rng
 
     def predict(self, X):
-        """Return the output for X, which may be any number of samples."""
-        X = np.atleast_1d(X)
-        starts = range(0, max(1, len(X)), self.piece)  # the first layer refuses 0 samples
-        return np.concatenate([self._forward(X[k : k + self.piece]) for k in starts])
+        """Return the output for X, any number of samples, 64 in memory at a time."""
+        starts = range(0, len(X) or 1, 64)  # the first layer refuses 0 samples
+        return np.concatenate([self._forward(X[k : k + 64]) for k in starts])
 
     def evaluate(self, X, Y):
         """Return (A, loss, error): the output, the mean loss, the fraction of wrong answers."""
-        X, Y = np.atleast_1d(X), np.atleast_1d(Y)
-        _check("Network", len(X) == len(Y), f"labels for {len(X)} samples", len(Y))
-        outputs, figures = [], []
-        for k in range(0, max(1, len(X)), self.piece):
-            outputs.append(self._forward(X[k : k + self.piece]))
-            figures.append(self._loss(outputs[-1], Y[k : k + self.piece])[:2])
-        loss, error = np.average(figures, axis=0, weights=[len(A) for A in outputs])
-        return np.concatenate(outputs), float(loss), float(error)
+        outputs, sums = [], np.zeros(2)
+        for k in range(0, len(X) or 1, 64):
+            outputs.append(self._forward(X[k : k + 64]))
+            loss, error, _ = self._loss(Y[k : k + 64])
+            sums += len(outputs[-1]) * np.array([loss, error])
+        return np.concatenate(outputs), *(sums / len(X)).tolist()
 
     def gradients(self, X, Y):
         """Let every layer keep the derivatives of the mean loss; return (loss, error)."""
-        loss, error, d = self._loss(self._forward(X), Y)
-        # Layers before the first one that learns need no gradient, and that one no dA_prev.
-        first = [bool(layer.weights) for layer in self.layers].index(True)
-        for layer in reversed(self.layers[first + 1 :]):
-            d = layer.gradients(d)
-        self.layers[first].weight_gradients(d)
+        self._forward(X)
+        loss, error, dZ = self._loss(Y)
+        learning = [k for k, layer in enumerate(self.layers) if layer.weights]
+        self.layers[-1].check(learning, "weights in a layer of the network", "none")
+        for k in range(len(self.layers) - 1, learning[0], -1):
+            self.layers[k].weight_gradients(dZ)
+            dA = self.layers[k].input_gradient(dZ)
+            dZ = self.layers[k - 1].times_g_prime(dA)
+        self.layers[learning[0]].weight_gradients(dZ)  # nobody needs its input_gradient
         return loss, error
 
     def step(self, learning_rate, weight_decay=0.0):
-        """Take a step in every layer, down loss + weight_decay / 2 sum(W^2), biases left out."""
+        """Take a step in every layer, down loss + weight_decay / 2 sum(W^2)."""
         for layer in self.layers:
             layer.step(learning_rate, weight_decay)
 
@@ -330,67 +347,62 @@ class Network:
         self.step(learning_rate, weight_decay)
         return self.layers, loss, error
 
-    def save(self, path):
-        """Write the weights to path as .npz: beside it first, so that path is always whole."""
-        weights = {name: getattr(*place, None) for name, place in self._weights().items()}
-        _check("Network.save", all(W is not None for W in weights.values()), "weights", "none")
-        path = os.path.realpath(path)  # a link stays a link; what is there must be a file
-        _check("Network.save", os.path.isfile(path) or not os.path.exists(path), "a file", path)
-        with tempfile.TemporaryDirectory(".part", f"{path}.") as folder:
-            part = os.path.join(folder, "weights.npz")
-            np.savez(part, layers=[repr(layer) for layer in self.layers], **weights)
-            os.replace(part, path)
-
-    def load(self, path):
-        """Take the weights that a network of the same layers saved; return this network."""
-        weights = self._weights()
-        saved = _read(path, self.layers, weights)
-        for name, (layer, attribute) in weights.items():
-            own, shape = getattr(layer, attribute, None), saved[name].shape
-            fits = own is None or own.shape == shape
-            _check(f"Network.load: {layer}", fits, f"{attribute} {np.shape(own)}", shape)
-        for name, place in weights.items():
-            setattr(*place, saved[name])
-        return self
-
-    def __str__(self):
-        """A table of the layers; "?" stands for what only the first input will tell."""
-        lines = [f"{'layer':36}{'output':>16}{'parameters':>12}"]
-        for layer in self.layers:
-            output = "?" if layer.A is None else " x ".join(map(str, layer.A.shape[1:]))
-            lines.append(f"{layer!r:36}{output:>16}{_count([layer]):>12}")
-        return "\n".join([*lines, f"{'total':52}{_count(self.layers):>12}"])
-
     def _forward(self, A):
         for layer in self.layers:
             A = layer.forward_propagate(A)
         return A
 
-    def _loss(self, A, Y):
-        """Return the last layer's loss and error, and dA, where A is its output."""
-        last, Y, ends = self.layers[-1], np.asarray(Y), "FCLayer_Softmax or FCLayer_Sigmoid"
-        _check("Network", hasattr(last, "loss"), f"{ends} as the last layer", last)
-        _check("Network", Y.shape == A.shape, f"labels of shape {A.shape}", Y.shape)
-        loss, error, dA = last.loss(Y.astype(A.dtype))
-        return float(loss), float(error), dA
+    def _loss(self, Y):
+        last, Y = self.layers[-1], np.asarray(Y)
+        last.check(hasattr(last, "loss"), "FCLayer_Softmax or FCLayer_Sigmoid at the end", last)
+        last.check(Y.shape == last.A.shape, f"labels of shape {last.A.shape}", Y.shape)
+        loss, error, dZ = last.loss(Y.astype(last.A.dtype))
+        return float(loss), float(error), dZ
 
-    def _weights(self):
-        """Return {name in a file: (layer, attribute)} of all weights, made or not."""
-        numbered = enumerate(self.layers)
-        return {f"{k}.{name}": (layer, name) for k, layer in numbered for name in layer.weights}
+    def save(self, path):
+        """Write the weights to path as .npz: whole, or not at all."""
+        arrays = [getattr(layer, name) for layer, name in self._places()]
+        self.layers[0].check(all(W is not None for W in arrays), "weights to save", "none yet")
+        path = os.path.realpath(path)  # a link stays a link
+        with tempfile.TemporaryDirectory(suffix=".part", prefix=f"{path}.") as folder:
+            np.savez(f"{folder}/weights.npz", repr(self.layers), *arrays)
+            os.replace(f"{folder}/weights.npz", path)
+
+    def load(self, path):
+        """Take the weights that a network of the same layers saved; return this network."""
+        with open(path, "rb") as file:
+            try:
+                found, *arrays = np.load(file).values()  # it refuses pickles: they could run code
+            except Exception:  # noqa: BLE001 - anything can be wrong with a file from elsewhere
+                raise ValueError(f"{path}: expected a whole file of Network.save") from None
+        if str(found) != repr(self.layers) or len(arrays) != len(self._places()):
+            raise ValueError(f"{path}: expected weights of {self.layers}, got those of {found}")
+        for (layer, name), W in zip(self._places(), arrays):
+            setattr(layer, name, W)
+        return self
+
+    def _places(self):
+        return [(layer, name) for layer in self.layers for name in layer.weights]
+
+    def __str__(self):
+        lines, total = [f"{'layer':36}{'output':>16}{'parameters':>12}"], 0
+        for layer in self.layers:
+            output, count = "?", "?"  # the first input will tell
+            if layer.A is not None:
+                output = " x ".join(map(str, layer.A.shape[1:]))
+                count = sum(getattr(layer, name).size for name in layer.weights)
+                total += count
+            lines.append(f"{layer!r:36}{output:>16}{count:>12}")
+        return "\n".join([*lines, f"{'total':52}{total:>12}"])
 
 
-# What serves the layers without being the idea: checks, first weights, files, memory.
-
-
-def _check(who, right, expected, got):
-    if not right:
-        raise ValueError(f"{who}: expected {expected}, got {got}")
+# What serves the layers without being the idea. To copy a layer, take the imports, `Layer`, the
+# class with those it derives from, what stands above `Layer`, and all below this heading.
 
 
 def _integer(layer, name, size, least=1):
-    right = isinstance(size, (int, np.integer)) and not isinstance(size, bool) and size >= least
-    _check(type(layer).__name__, right, f"an integer {name} >= {least}", repr(size))
+    valid = isinstance(size, (int, np.integer)) and size >= least
+    layer.check(valid, f"an integer {name} >= {least}", repr(size))
     return int(size)
 
 
@@ -399,62 +411,10 @@ def _height_and_width(layer, size):
     return [_integer(layer, "filter_width", each) for each in pair]
 
 
-def _check_input(layer, input, ndim, shape):
-    """Return the input in the dtype of the weights, or the one which they will have."""
+def _check_input(layer, input, ndim):
+    """Return a mini-batch of ndim axes as floats, in the dtype that the weights have or get."""
     input = np.asarray(input)
-    right = input.ndim == ndim and input.size
-    _check(layer, right, f"a mini-batch {shape}, not empty", f"shape {input.shape}")
-    _check(layer, input.dtype.kind in "fiub", "real numbers", input.dtype)
+    valid = input.ndim == ndim and input.size > 0
+    layer.check(valid, f"a mini-batch of {ndim} axes, not empty", f"shape {input.shape}")
     dtype = input.dtype if layer.W is None else np.asarray(layer.W).dtype
-    return input.astype(dtype.type if dtype.kind == "f" else np.float32, copy=False)
-
-
-def _check_images(layer, input, p=0):
-    input = _check_input(layer, input, 4, "(n_m, height, width, n_c)")
-    A_prev = np.pad(input, ((0, 0), (p, p), (p, p), (0, 0))) if p else input
-    ih, iw = A_prev.shape[1:3]
-    fits = ih >= layer.fh and iw >= layer.fw
-    _check(layer, fits, "images no smaller than the filter", f"{ih} x {iw} with padding")
-    return A_prev
-
-
-def _check_gradient(layer, d):
-    _check(layer, layer.A is not None, "forward_propagate before gradients", "none yet")
-    _check(layer, np.shape(d) == layer.A.shape, f"d of shape {layer.A.shape}", np.shape(d))
-    return np.asarray(d, layer.A.dtype)
-
-
-def _new_weights(layer, A_prev, fan_in, fan_out, **shapes):
-    """Normally distributed: He et al. (2015) for ReLU, else Glorot and Bengio (2010). Biases 0."""
-    for name, shape in shapes.items():
-        own = np.shape(getattr(layer, name)) or shape  # () if it is still to be made
-        _check(layer, own == shape, f"an input that fits {name} {own}", f"shape {A_prev.shape}")
-    if layer.W is None:
-        variance = 2 / fan_in if layer.initialization == "He" else 2 / (fan_in + fan_out)
-        layer.W = layer.rng.normal(0, math.sqrt(variance), shapes["W"])
-        layer.W[..., layer.W.shape[-1] - layer.bias_columns :] = 0
-    for name, shape in shapes.items():
-        own = getattr(layer, name)
-        setattr(layer, name, np.asarray(np.zeros(shape) if own is None else own, A_prev.dtype))
-
-
-def _read(path, layers, names):
-    """Return {name: array} of a file of Network.save, and unpack nothing else of it."""
-    with open(path, "rb") as file:
-        try:
-            saved = np.load(file)
-            compressed = any(member.compress_type for member in saved.zip.infolist())
-            found = "" if compressed else f"[{', '.join(saved['layers'])}]"  # it may be a bomb
-            arrays = {name: saved[name] for name in names if found == str(layers)}
-            right = [np.isfinite(W).all() and W.dtype.kind == "f" for W in arrays.values()]
-        except Exception:  # noqa: BLE001 - whatever may be wrong with a file that is none
-            found, right = "", []
-    _check("Network.load", found and all(right), "a whole file of Network.save", path)
-    _check("Network.load", found == str(layers), layers, f"{found} in {path}")
-    return arrays
-
-
-def _count(layers):
-    weights = [getattr(layer, name, None) for layer in layers for name in layer.weights]
-    made = all(W is not None for W in weights)
-    return f"{sum(W.size for W in weights):,}" if made else "?"
+    return input.astype(dtype if dtype.kind == "f" else np.float32, copy=False)
