@@ -123,14 +123,15 @@ class Layer:
         return dA_prev
 
     def first_weights(self, dtype, W_shape, b_shape):
-        """Draw W, if there is none, as He et al. (2015) for ReLU, else Glorot and Bengio (2010)."""
+        """Unless there are weights, draw some: as He et al. (2015) for ReLU, else as Glorot and
+        Bengio (2010) have it, with variances by how many numbers each output, or input, meets."""
         fan_in, fan_out = math.prod(W_shape[:-1]), math.prod(W_shape[:-2]) * W_shape[-1]
         variance = 2 / fan_in if self.initialization == "He" else 2 / (fan_in + fan_out)
-        W = self.rng.normal(0, math.sqrt(variance), W_shape) if self.W is None else self.W
-        b = np.zeros(b_shape) if self.b is None else self.b
-        shapes = np.shape(W), np.shape(b)
-        self.check(shapes == (W_shape, b_shape), f"W and b of {W_shape}, {b_shape}", shapes)
-        self.W, self.b = np.asarray(W, dtype), np.asarray(b, dtype)
+        if self.W is None:
+            self.W, self.b = self.rng.normal(0, math.sqrt(variance), W_shape), np.zeros(b_shape)
+        have, need = (np.shape(self.W), np.shape(self.b)), (W_shape, b_shape)
+        self.check(have == need, f"an input that fits W and b {have}", f"one for {need}")
+        self.W, self.b = np.asarray(self.W, dtype), np.asarray(self.b, dtype)
 
     def check(self, condition, expected, got):
         if not condition:
@@ -181,8 +182,7 @@ class ConvLayer(Layer):
         self.check(min(oh, ow) > 0, f"at least {fh} x {fw} pixels, with padding", f"{ih} x {iw}")
         self.first_weights(A_prev.dtype, (fh, fw, n_c, n_f), (1, 1, 1, n_f))
         self.A_prev_shape, self.matrices = A_prev.shape, window_matrices(A_prev, fh, fw, s)
-        Wb = np.zeros((fh, fw * n_c + 1, n_f), A_prev.dtype)  # each column a filter, and its bias
-        Wb[:, :-1] = self.W.reshape(fh, fw * n_c, n_f)
+        Wb = np.pad(self.W.reshape(fh, fw * n_c, n_f), ((0, 0), (0, 1), (0, 0)))
         Wb[0, -1] = self.b.reshape(n_f)  # of the fh ones of a window, the first is for b
         Z = self.matrices.transpose(0, 2, 1) @ Wb.reshape(-1, n_f)  # (oh, ow * n_m, n_f)
         self.A = self.g(Z.reshape(oh, ow, n_m, n_f).transpose(2, 0, 1, 3))
@@ -312,7 +312,7 @@ class FCLayer_ReLU(ReLU, FCLayer):
 
 
 class FCLayer_Sigmoid(FCLayer):
-    """Fully connected, g(Z) = 1 / (1 + exp(-Z)). Each output answers a question: 1 for yes."""
+    """Fully connected, g(Z) = 1 / (1 + exp(-Z)): yes-no questions. Loss: binary cross-entropy."""
 
     def g(self, Z):
         return np.exp(-np.logaddexp(0, -Z))  # logaddexp(0, x) = log(1 + exp(x)), no overflow
@@ -321,16 +321,14 @@ class FCLayer_Sigmoid(FCLayer):
         return dA * self.A * (1 - self.A)  # g' = g (1 - g)
 
     def loss(self, Y):
-        """Binary cross-entropy L = -sum(Y log A + (1 - Y) log(1 - A)) / n_m.
-
-        Returns (L, error, dZ): the fraction of wrong answers, and dZ = dA g' = (A - Y) / n_m.
-        """
+        """Return (L, error, dZ), L = -sum(Y log A + (1 - Y) log(1 - A)) / n_m. In dZ = dA g',
+        all but (A - Y) / n_m cancels out."""
         L = np.sum(Y * np.logaddexp(0, -self.Z) + (1 - Y) * np.logaddexp(0, self.Z)) / len(Y)
         return L, np.mean((self.A > 0.5) != (Y > 0.5)), (self.A - Y) / len(Y)
 
 
 class FCLayer_Softmax(FCLayer):
-    """Fully connected, g(Z) = exp(Z) / sum(exp(Z)): the probability of each class."""
+    """Fully connected, g(Z) = exp(Z) / sum(exp(Z)): classes. Loss: categorical cross-entropy."""
 
     def log_g(self, Z):
         Z = Z - Z.max(axis=1, keepdims=True)  # g stays the same, and no exp(Z) overflows
@@ -344,11 +342,8 @@ class FCLayer_Softmax(FCLayer):
         return self.A * (dA - (dA * self.A).sum(axis=1, keepdims=True))
 
     def loss(self, Y):
-        """Categorical cross-entropy L = -sum(Y log A) / n_m.
-
-        Returns (L, error, dZ): the fraction of wrong answers, and dZ = (A - Y) / n_m. That is what
-        times_g_prime makes of dA = -Y / A / n_m, as the Y of a sample add up to 1.
-        """
+        """Return (L, error, dZ), L = -sum(Y log A) / n_m. Of dA = -Y / A / n_m, times_g_prime would
+        make (A - Y) / n_m, as the Y of a sample add up to 1."""
         L = -np.sum(Y * self.log_g(self.Z)) / len(Y)
         return L, np.mean(self.A.argmax(axis=1) != Y.argmax(axis=1)), (self.A - Y) / len(Y)
 
@@ -362,7 +357,7 @@ class Network:
 
     def __init__(self, layers, seed=None):
         self.layers, rng = list(layers), np.random.default_rng(seed)
-        if not 0 < len(self.layers) == len(set(self.layers)):
+        if not self.layers or len(set(self.layers)) < len(self.layers):
             raise ValueError(f"Network: expected layers, none of them twice, got {self.layers}")
         for layer in self.layers:
             layer.rng = rng
