@@ -6,11 +6,8 @@ import sys
 import numpy as np
 
 
-def read_pictures(net, paths):
-    """Print what the network reads in each file, or what is wrong with the file.
-
-    Returns (path, picture, image as MNIST has them, probabilities) of each good one.
-    """
+def read_pictures(net, paths, plot=None):
+    """Print what the network reads in each file. Return the exit status: 1 if a file is bad."""
     try:
         from PIL import Image, ImageOps
     except ImportError:
@@ -30,20 +27,23 @@ def read_pictures(net, paths):
             reason = getattr(problem, "strerror", None) or problem
             print(f"mnist.py: {path}: {reason}", file=sys.stderr)
             continue
-        probabilities = net.predict(image[None, :, :, None].astype(np.float32) / 255)[0]
-        first, second = np.argsort(-probabilities)[:2]
-        best, other = (f"{k} ({100 * probabilities[k]:.1f} %)" for k in (first, second))
+        answers = net.predict(image[None, :, :, None].astype(np.float32) / 255)[0]
+        best, other = (f"{k} ({100 * answers[k]:.1f} %)" for k in np.argsort(-answers)[:2])
         print(f"{path}: {best}, or {other}", flush=True)
-        results.append((path, picture, image, probabilities))
-    return results
+        results.append((path, picture, image, answers))
+    if plot and results:
+        from extras.plot import plot_pictures
+        plot_pictures(plot, results[:20], net)
+        print(f"Picture saved in {plot}")
+    return int(len(results) < len(paths))
 
 
 def as_mnist(pixels):
     """Return a picture of one digit as MNIST would have it, light on dark: uint8 (28, 28).
 
     pixels: (height, width), or with a last axis of 3 (RGB) or 4 (RGBA); uint8, or floats 0 to 255.
-    As in http://yann.lecun.com/exdb/mnist/, the digit is fitted into 20 x 20 pixels, and its centre
-    of mass comes into the middle. Raises ValueError if there is no digit.
+    The digit is fitted into 20 x 20 pixels, its centre of mass comes into the middle, as in
+    http://yann.lecun.com/exdb/mnist/. Raises ValueError if there is no digit.
     """
     pixels = np.atleast_3d(np.asarray(pixels, np.float32))
     if pixels.ndim != 3 or pixels.shape[2] not in (1, 3, 4) or pixels.size == 0:
