@@ -22,9 +22,14 @@ from extras.read import as_mnist
 LARGEST = 100_000  # bytes of a drawing; the page sends 280 x 280
 
 
-def serve(net, about, images, labels):
-    """Show the page until Ctrl-C. Raises OSError where nothing can be served."""
-    server = open_server(net, about, images, labels)
+def serve(net, module, examples, options):
+    """Show the page until Ctrl-C.
+
+    module: the name of the layers' module. examples: images (n, 28, 28, 1) and labels (n,) to
+    start from. options: mnist.py's. Raises OSError where nothing can be served.
+    """
+    about = {"model": options.model, "module": module, "weights": options.load.name}
+    server = open_server(net, about | {"drawn": options.drawn}, *examples)
     with contextlib.suppress(KeyboardInterrupt), server:
         address = f"http://{server.hosts[0]}{server.root}"
         print(f"Draw a digit at this address; Ctrl-C ends.\n{address}", flush=True)
@@ -33,13 +38,9 @@ def serve(net, about, images, labels):
 
 
 def open_server(net, about, images, labels):
-    """Return a server of the page, for this machine alone, on a port that is free.
-
-    about: texts for the page, {"model", "module", "weights", "examples"}. images, labels: the
-    examples, digits to start from, uint8 (n, 28, 28) and (n,).
-    """
+    """Return a server of the page, for this machine alone, on a port that is free."""
     look(net, bytes(28 * 28))  # from now on every layer has weights
-    start = about | {"images": in_base64(images), "labels": labels.tolist()}
+    start = about | {"images": in_base64(images[:100]), "labels": labels[:100].tolist()}
     start["layers"] = [describe(layer) for layer in net.layers]
     page = Path(__file__).with_name("live.html").read_text("utf-8")
     page = page.replace("{START}", json.dumps(start).replace("<", "\\u003c"))
@@ -83,9 +84,8 @@ def look(net, body):
 
 
 def in_base64(array):
-    """Return the numbers of an array as text: bytes as they are, all others as float32."""
-    kind = np.uint8 if array.dtype == np.uint8 else "<f4"
-    return base64.b64encode(array.astype(kind).tobytes()).decode()
+    """Return the numbers of an array, as float32, in text."""
+    return base64.b64encode(array.astype("<f4").tobytes()).decode()
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -129,9 +129,8 @@ class Handler(BaseHTTPRequestHandler):
                 with self.server.lock:
                     answer = look(self.server.net, body)
             except ValueError:
-                self.refuse(400)
-            else:
-                self.reply("application/json", json.dumps(answer).encode())
+                return self.refuse(400)
+            self.reply("application/json", json.dumps(answer).encode())
 
     def reply(self, kind, content):
         self.send_response(200)

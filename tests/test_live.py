@@ -56,7 +56,7 @@ def network(model):
 
 def serve(test, net, **about):
     """Start a server that the test's end stops; return it."""
-    server = live.open_server(net, about, np.zeros((1, 28, 28), np.uint8), np.zeros(1, np.uint8))
+    server = live.open_server(net, about, np.zeros((1, 28, 28, 1), np.uint8), np.zeros(1, np.uint8))
     thread = threading.Thread(target=server.serve_forever, args=[0.01])
     thread.start()
     for close in (server.server_close, thread.join, server.shutdown):
