@@ -101,7 +101,7 @@ class InABrowser(unittest.TestCase):
         for stroke in STROKES[digit].split(", "):
             for k, (x, y) in enumerate(stroke.split()):
                 at = box["x"] + int(x) / 10 * box["width"], box["y"] + int(y) / 10 * box["height"]
-                self.page.mouse.move(*at, steps=3)
+                self.page.mouse.move(*at, steps=2)
                 if k == 0:
                     self.page.mouse.down()
             self.page.mouse.up()
@@ -137,7 +137,7 @@ class InABrowser(unittest.TestCase):
             answers[digit] = self.page.inner_text("#answer").strip()[:1]
         right = sum(str(digit) == answer for digit, answer in answers.items())
         self.assertGreaterEqual(right, 9, answers)
-        self.assertGreater(len(self.answers), 100)  # it reads while the hand moves
+        self.assertGreater(len(self.answers), 50)  # it reads while the hand moves
 
     def test_every_layer_is_shown(self):
         self.draw(3)
