@@ -7,8 +7,10 @@ each move, and the answer is what every layer makes of it.
 import base64
 import contextlib
 import json
+import os
 import secrets
 import socket
+import sys
 import threading
 import time
 import webbrowser
@@ -25,15 +27,17 @@ LARGEST = 100_000  # bytes of a drawing; the page sends 280 x 280
 def serve(net, module, examples, options):
     """Show the page until Ctrl-C.
 
-    module: the name of the layers' module. examples: images (n, 28, 28, 1) and labels (n,) to
-    start from. options: mnist.py's. Raises OSError where nothing can be served.
+    module: the name of the layers'. examples to start from: images (n, 28, 28, 1), labels (n,).
+    options: those of mnist.py.
     """
     about = {"model": options.model, "module": module, "weights": options.load.name}
     server = open_server(net, about | {"drawn": options.drawn}, *examples)
     with contextlib.suppress(KeyboardInterrupt), server:
         address = f"http://{server.hosts[0]}{server.root}"
         print(f"Draw a digit at this address; Ctrl-C ends.\n{address}", flush=True)
-        threading.Thread(target=webbrowser.open, args=[address], daemon=True).start()
+        screen = {"DISPLAY", "WAYLAND_DISPLAY", "BROWSER"}.intersection(os.environ)
+        if screen or sys.platform != "linux":  # else it would open w3m, in this terminal
+            threading.Thread(target=webbrowser.open, args=[address], daemon=True).start()
         server.serve_forever()
 
 
@@ -42,13 +46,12 @@ def open_server(net, about, images, labels):
     look(net, bytes(28 * 28))  # from now on every layer has weights
     start = about | {"images": in_base64(images[:100]), "labels": labels[:100].tolist()}
     start["layers"] = [describe(layer) for layer in net.layers]
-    page = Path(__file__).with_name("live.html").read_text("utf-8")
-    page = page.replace("{START}", json.dumps(start).replace("<", "\\u003c"))
+    page = Path(__file__).with_name("live.html").read_bytes()
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.socket.listen(100)  # connections may wait; the default is 5
     server.root = f"/{secrets.token_urlsafe(9)}/"  # other users of this machine cannot know it
     server.hosts = [f"{name}:{server.server_port}" for name in ("127.0.0.1", "localhost")]
-    server.page = page.encode()
+    server.page = page.replace(b"{START}", json.dumps(start).replace("<", "\\u003c").encode())
     server.net, server.lock = net, threading.Lock()  # a layer remembers its last input
     return server
 
@@ -65,9 +68,7 @@ def look(net, body):
 
     body: a square of pixels, light on dark, a byte each. Raises ValueError if it is no square.
     """
-    side = round(len(body) ** 0.5)
-    if side == 0:
-        raise ValueError("expected a square of pixels, got nothing")
+    side = max(1, round(len(body) ** 0.5))
     pixels = np.frombuffer(body, np.uint8).reshape(side, side)
     if side != 28:  # else it is one of the examples, which are as MNIST has them
         try:
