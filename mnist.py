@@ -10,7 +10,6 @@ import hashlib
 import importlib
 import math
 import os
-import shutil
 import sys
 import time
 from pathlib import Path
@@ -44,12 +43,10 @@ def models(cnn, classes):
 # --- Training and test
 def train(net, x, y, *, epochs, learning_rate, decay=1.0, batch_size=32, weight_decay=0.0,
           seed=None):  # fmt: skip
-    """Mini-batch gradient descent: a generator that yields after each step.
+    """Mini-batch gradient descent: yields (epoch, step, steps, loss, error) after each step.
 
-    x: images (n, rows, columns, channels), uint8 (see scale) or floats; y: labels, one-hot
-    (n, classes). After each epoch, the learning rate is multiplied by decay.
-    Yields (epoch, step, steps, loss, error): an epoch has that many steps; loss and error are those
-    of the mini-batch before the step. Raises ArithmeticError for a loss that is not finite.
+    x are images, uint8 (see scale) or floats; y are labels, one-hot (n, classes). Of an epoch's
+    steps, this was number step. Raises ArithmeticError for a loss that is not finite.
     """
     rng = np.random.default_rng(seed)
     batch_size = min(batch_size, len(x))
@@ -78,14 +75,24 @@ def scale(images):
     return np.divide(images, 255, dtype=np.float32) if images.dtype == np.uint8 else images
 
 
-def run(net, train_set, test_set, options):
-    """Train, say how it goes, test and save after each epoch. Ctrl-C ends only the training.
+def run(cnn, sets, options):
+    """Train a network on the data, say how it goes, test and save; return the exit status.
 
-    Returns (loss, error) of each step; (steps so far, loss, error) of each test; if it finished.
+    Ctrl-C ends the training and leads to the test; a second one ends the program.
     """
+    if options.plot:
+        from extras.plot import plot_training
+    classes = 1 + int(max(y.max() for _, y in sets))
+    train_set, test_set = ((x, np.eye(classes, dtype=np.float32)[y]) for x, y in sets)
+    net = cnn.Network(models(cnn, classes)[options.model], options.seed)
+    if options.load:
+        net.load(options.load)
+    on = f"{options.model} ({cnn.__name__}) on"
+    training = f"Training {on} {len(train_set[0]):,} images, testing on {len(test_set[0]):,}"
+    say(training if options.epochs else f"Testing {on} {len(test_set[0]):,} images")
     names = ("epochs", "learning_rate", "decay", "batch_size", "weight_decay", "seed")
     settings = {name: getattr(options, name) for name in names}
-    history, tests, finished, where = [], [], False, f"epoch 1/{options.epochs}"
+    history, tests, where, status = [], [], f"epoch 1/{options.epochs}", 0
     start = shown = time.monotonic()
     try:
         for epoch, step, steps, *figures in train(net, *train_set, **settings):
@@ -93,12 +100,11 @@ def run(net, train_set, test_set, options):
             where = f"epoch {epoch}/{options.epochs}"
             if step == steps:
                 tests.append((len(history), *test(net, *test_set)))
-                means = np.mean(history[-steps:], axis=0)
-                results = f"{words(*means)}; test {words(*tests[-1][1:])}"
-                say(f"{clock(time.monotonic() - start)} {where}: {results}")
-                guess = math.log(train_set[1].shape[1])
-                if means[0] >= guess:
-                    say(f"No better than guessing (loss {guess:.2f}): try a lower --learning-rate")
+                loss, error = np.mean(history[-steps:], axis=0)
+                say(f"{clock(start)} {where}: {words(loss, error)}; test {words(*tests[-1][1:])}")
+                if loss >= math.log(classes):
+                    guessing = f"No better than guessing (loss {math.log(classes):.2f})"
+                    say(f"{guessing}: try a lower --learning-rate")
                 if options.save:
                     try:
                         net.save(options.save)  # so that a killed run can go on with --load
@@ -106,18 +112,27 @@ def run(net, train_set, test_set, options):
                         print(f"mnist.py: {problem}", file=sys.stderr)
             elif sys.stdout.isatty() and time.monotonic() > shown + 0.2:
                 shown = time.monotonic()
-                left = clock((shown - start) * (options.epochs * steps / len(history) - 1))
-                means = words(*np.mean(history[-step:], axis=0))
-                line = f"{where}, {left} left: mini-batch {step}/{steps}, {means}"
-                say(f"{clock(shown - start)} {line}", end="\r")
-        finished = True
+                left = clock(start, options.epochs * steps / len(history) - 1)
+                doing = f"mini-batch {step}/{steps}, {words(*np.mean(history[-step:], axis=0))}"
+                say(f"{clock(start)} {where}, {left} left: {doing}", end="\r")
     except KeyboardInterrupt:
+        status = 130
         saving = " and saving" if options.save else ""
         say(f"Ctrl-C: no more training, only testing{saving}. Ctrl-C again quits at once.")
         say(f"Stopped in {where}, after {len(history)} mini-batches in all.")
-    if not finished or not tests:
+    if status or not tests:
         tests.append((len(history), *test(net, *test_set)))
-    return history, tests, finished
+    drawn = " (drawn digits, not MNIST)" if options.drawn else ""
+    try:
+        if options.save:
+            net.save(options.save)
+            say(f"Weights saved in {options.save}")
+        if options.plot:
+            plot_training(options.plot, history, tests, net, *test_set, options.model + drawn)
+            say(f"Picture saved in {options.plot}")
+    finally:
+        say(f"Test set{drawn}: {words(*tests[-1][1:])}")
+    return status
 
 
 def words(loss, error):
@@ -125,15 +140,16 @@ def words(loss, error):
     return f"loss {loss:.4f}, error {100 * error:.2f} %"
 
 
-def clock(seconds):
-    """75 seconds as 1:15."""
-    return f"{round(seconds) // 60}:{round(seconds) % 60:02}"
+def clock(start, share=1):
+    """The time since start, multiplied by share: 75 seconds are 1:15."""
+    seconds = round(share * (time.monotonic() - start))
+    return f"{seconds // 60}:{seconds % 60:02}"
 
 
 def say(line, end="\n"):
     """Print a line. On a terminal, it covers one that ended with a carriage return."""
     if sys.stdout.isatty():
-        width = shutil.get_terminal_size().columns - 1
+        width = os.get_terminal_size().columns - 1
         line = (line[:width] if end == "\r" else line).ljust(width)
     print(line, end=end, flush=True)
 
@@ -168,11 +184,11 @@ def load_mnist(folder=HERE):
     for name in FILES:
         if name not in arrays:
             arrays[name], _ = read_idx(download(name, folder), name)
-    x_train, y_train, x_test, y_test = (arrays[name] for name in FILES)
-    shapes = [x_train.shape, y_train.shape, x_test.shape, y_test.shape]
-    if len(x_train) != len(y_train) or len(x_test) != len(y_test) or shapes[0][1:] != shapes[2][1:]:
-        raise ValueError(f"{folder}: images and labels, {shapes}, do not match")
-    return (x_train[..., None], y_train), (x_test[..., None], y_test)
+    x, y, x_test, y_test = (arrays[name] for name in FILES)
+    if len(x) != len(y) or len(x_test) != len(y_test) or x.shape[1:] != x_test.shape[1:]:
+        shapes = f"{x.shape}, {y.shape}, {x_test.shape} and {y_test.shape}"
+        raise ValueError(f"{folder}: images and labels do not match: {shapes}")
+    return (x[..., None], y), (x_test[..., None], y_test)
 
 
 def read_idx(path, name):
@@ -182,10 +198,10 @@ def read_idx(path, name):
     first byte the highest; then the numbers. http://yann.lecun.com/exdb/mnist/
     """
     content = path.read_bytes()
-    axes = 3 if "images" in name else 1
     try:
         if path.suffix == ".gz":
             content = gzip.decompress(content)
+        axes = 3 if "images" in name else 1
         shape = np.frombuffer(content, ">u4", axes, offset=4)
         array = np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(shape)
     except Exception as damage:  # noqa: BLE001 - gzip alone raises four kinds
@@ -199,27 +215,24 @@ def download(name, folder):
     part = folder / f"{path.name}.{os.getpid()}.part"
     for mirror in MIRRORS:
         say(f"Downloading {path.name} from {mirror.split('/')[2]}")
-        content, expected, deadline = bytearray(), 0, 0
+        content, start = bytearray(), time.monotonic()
         try:
             response = requests.get(mirror + path.name, stream=True, timeout=(3, 10))
             response.raise_for_status()
             for piece in response.iter_content(1024):
                 content += piece
-                if len(content) >= expected:  # 64 kB more within the next 10 seconds
-                    expected, deadline = len(content) + 65_536, time.monotonic() + 10
-                if len(content) > 10_000_000 or time.monotonic() > deadline:
+                seconds = time.monotonic() - start  # 10, and 10 for each 64 kB, are too many
+                if len(content) > 10_000_000 or seconds > 10 + len(content) / 6_400:
                     raise ConnectionError("too slow, or too long")
             if hashlib.sha256(gzip.decompress(content)).hexdigest() != FILES[name]:
                 raise ConnectionError("wrong sha256")
             part.write_bytes(content)
             return part.replace(path)  # it is there whole, or not at all
         except Exception as problem:  # noqa: BLE001 - six libraries are at work
-            ours = type(problem) is ConnectionError
-            problems.append(str(problem) if ours else type(problem).__name__)
+            problems.append(problem if type(problem) is ConnectionError else type(problem).__name__)
         finally:
             part.unlink(missing_ok=True)
-    raise ConnectionError(f"no mirror gave {path.name} ({', '.join(problems)}); "
-                          f"put into {folder}: {', '.join(FILES)}")
+    raise ConnectionError(f"no mirror gave {path.name} ({', '.join(map(str, problems))})")
 
 
 def choose_data(options):
@@ -227,9 +240,10 @@ def choose_data(options):
     try:
         sets = None if options.drawn else load_mnist(options.data or HERE)
     except ConnectionError as problem:
+        names = ", ".join(FILES)
         if options.data:
-            raise
-        say(f"MNIST could not be downloaded: {problem}")
+            raise ConnectionError(f"{problem}; put into {options.data}: {names}") from None
+        say(f"MNIST could not be downloaded: {problem}.\nPut into {HERE}:\n{names}")
         options.drawn = True
     if options.drawn:
         from extras.drawn import draw_digits
@@ -272,6 +286,9 @@ def parse_arguments():
     add("--mpi", action="store_true", help="share the work between processes that mpiexec started")
     add("--plot", type=Path, metavar="FILE.png", help="draw the training, or what --read does")
     options = parser.parse_args()
+    for path in (options.save, options.plot):
+        if path and (path.exists() and not path.is_file() or not path.resolve().parent.is_dir()):
+            parser.error(f"{path} cannot be written: it is no file, or its folder is not there")
     for name, value in vars(options).items():
         least = 1 if name in ("samples", "batch_size") else 0
         if isinstance(value, (int, float)) and not least <= value < math.inf:
@@ -291,65 +308,36 @@ def parse_arguments():
 
 
 def main():
-    """Load the data, train the network, print the error on the test set; return the exit status."""
+    """Do what the command line says; return the exit status."""
     options = parse_arguments()
     np.seterr(all="ignore")  # where training diverges, a line says so
+    np.empty(30_000_000, np.uint8)  # once freed, Linux keeps what a step frees: for speed only
     try:
         cnn = importlib.import_module(f"cnn_{options.version}")
-        models(cnn, 10)
+        layers = models(cnn, 10)[options.model]
     except Exception as problem:  # noqa: BLE001 - it may be the reader's own
         raise ImportError(f"cnn_{options.version}.py cannot be used: {problem}") from None
-    cnn.keep_freed_memory()
-    if options.read or options.live:
-        net = cnn.Network(models(cnn, 10)[options.model]).load(options.load)
     if options.read:
         from extras.read import read_pictures
-        return read_pictures(net, options.read, options.plot)
+        return read_pictures(cnn.Network(layers).load(options.load), options.read, options.plot)
     if options.live:
         from extras.live import serve
         found = {path.name.removesuffix(".gz") for path in (options.data or HERE).glob("*-ubyte*")}
         options.drawn |= not found.issuperset(FILES)  # nothing is downloaded for this
-        return serve(net, cnn.__name__, choose_data(options)[1], options)
-    if options.plot:
-        from extras.plot import plot_training
+        examples = choose_data(options)[1]
+        return serve(cnn.Network(layers).load(options.load), cnn.__name__, examples, options)
     if options.mpi:
-        from extras.mpi import join
-        sets = join(cnn, choose_data, options)
-    else:
-        sets = choose_data(options)
-    classes = 1 + int(max(y.max() for _, y in sets))
-    train_set, test_set = ((x, np.eye(classes, dtype=np.float32)[y]) for x, y in sets)
-    net = cnn.Network(models(cnn, classes)[options.model], options.seed)
-    if options.load:
-        net.load(options.load)
-    on = f"{options.model} ({cnn.__name__}) on"
-    training = f"Training {on} {len(train_set[0]):,} images, testing on {len(test_set[0]):,}"
-    say(training if options.epochs else f"Testing {on} {len(test_set[0]):,} images")
-    history, tests, finished = run(net, train_set, test_set, options)
-    drawn = " (drawn digits, not MNIST)" if options.drawn else ""
-    try:
-        if options.save:
-            net.save(options.save)
-            say(f"Weights saved in {options.save}")
-        if options.plot:
-            plot_training(options.plot, history, tests, net, *test_set, options.model + drawn)
-            say(f"Picture saved in {options.plot}")
-    finally:
-        say(f"Test set{drawn}: {words(*tests[-1][1:])}")
-    return 0 if finished else 130
-
-
-def one_line(kind, problem, traceback):
-    """Print what the user can mend as one line, anything else as Python does."""
-    if kind is ModuleNotFoundError:
-        problem = f"{problem}: copy the folder extras/ of the project beside mnist.py"
-    expected = (ArithmeticError, ImportError, KeyboardInterrupt, MemoryError, OSError, ValueError)
-    if issubclass(kind, expected):
-        print(f"mnist.py: {problem or kind.__name__}", file=sys.stderr)
-    else:
-        sys.__excepthook__(kind, problem, traceback)
+        from extras.mpi import together
+        return together(run, cnn, choose_data, options)
+    return run(cnn, choose_data(options), options)
 
 
 if __name__ == "__main__":
-    sys.excepthook = one_line
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except ModuleNotFoundError as problem:
+        sys.exit(f"mnist.py: {problem}: copy the folder extras/ of the project beside mnist.py")
+    except (ArithmeticError, ImportError, MemoryError, OSError, ValueError) as problem:
+        sys.exit(f"mnist.py: {problem or 'not enough memory'}")

@@ -1,10 +1,9 @@
-"""--mpi: processes that share each mini-batch. Needs mpi4py and an MPI library.
+"""--mpi: processes that share each mini-batch: mpiexec -n 4 python3 mnist.py lenet --mpi
 
-    mpiexec -n 4 python3 mnist.py lenet --mpi --batch-size 128
-
-All processes run mnist.py; only process 0 prints and writes files. If one fails, all end.
+All run mnist.py; only process 0 prints and writes files. If one fails, all end.
 """
 
+import atexit
 import os
 import signal
 import sys
@@ -20,15 +19,28 @@ except (ImportError, RuntimeError):  # there is no mpi4py, or no MPI
     raise ImportError(f"--mpi needs mpi4py and an MPI library: {install}") from None
 
 
-def join(cnn, choose_data, options):
-    """Make cnn.Network one whose processes share the work; return the data, the same in all."""
+def together(run, cnn, choose_data, options):
+    """Call run in all processes, with the same data and a network that they share."""
     comm = MPI.COMM_WORLD
-    end_all_if_one_fails(comm)
+    try:
+        if comm.rank > 0:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            options.save = options.plot = None
+        sets = choose_data_together(choose_data, options, comm)
+        print(f"Processes that share each mini-batch: {comm.size}", flush=True)
+        cnn.Network = shared(cnn.Network, comm)
+        return run(cnn, sets, options)
+    except BaseException:
+        time.sleep(min(comm.rank, 5))  # if all fail alike, process 0 says so and ends them
+        atexit.register(comm.Abort, 1)
+        atexit.register(os.dup2, os.open(os.devnull, os.O_WRONLY), 2)  # before: MPI adds a line
+        raise
+
+
+def choose_data_together(choose_data, options, comm):
+    """As choose_data, in process 0 first, as it may download. All must get the same."""
     options.seed = comm.bcast(np.random.SeedSequence(options.seed).entropy)  # random, if None
-    if comm.rank > 0:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        options.save = options.plot = None
-    sets = choose_data(options) if comm.rank == 0 else None  # it may have to download first
+    sets = choose_data(options) if comm.rank == 0 else None
     options.drawn = comm.bcast(options.drawn)
     sets = sets or choose_data(options)
     have = [f"{len(x)} images with checksum {zlib.crc32(y, zlib.crc32(x))}" for x, y in sets]
@@ -36,26 +48,14 @@ def join(cnn, choose_data, options):
     expected = comm.bcast(have)
     if have != expected:
         raise ValueError(f"process {comm.rank}: expected {expected} as in process 0, got {have}")
-    print(f"Processes that share each mini-batch: {comm.size}", flush=True)
-    asked_to_stop = []  # all have to stop after the same step
-    signal.signal(signal.SIGINT, lambda *_: asked_to_stop.append(True))
-    cnn.Network = shared(cnn.Network, comm, asked_to_stop)
     return sets
 
 
-def end_all_if_one_fails(comm):
-    one_line = sys.excepthook
-
-    def fail(*problem):
-        time.sleep(min(comm.rank, 5))  # if all fail alike, process 0 says so and ends them
-        one_line(*problem)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # MPI would add its own lines
-        comm.Abort(1)
-    sys.excepthook = fail
-
-
-def shared(network, comm, asked_to_stop):
+def shared(network, comm):
     """Return a subclass of network in which all processes of comm take the same steps."""
+    asked_to_stop = []  # by Ctrl-C: all have to stop after the same step
+    signal.signal(signal.SIGINT, lambda *_: asked_to_stop.append(True))
+
     class Shared(network):
         def gradients(self, X, Y):
             """Those of the whole mini-batch, of which each process computes its share.
@@ -72,22 +72,19 @@ def shared(network, comm, asked_to_stop):
             share[-1] = len(asked_to_stop)
             total = np.empty_like(share)
             comm.Allreduce(share, total)
-            *parts, (loss, error, stop) = np.split(total, np.cumsum([W.size for W in arrays]))
+            *parts, (loss, error, stop) = np.split(total, np.cumsum([dW.size for dW in arrays]))
             if stop:
                 signal.signal(signal.SIGINT, signal.default_int_handler)
                 raise KeyboardInterrupt
-            for array, part in zip(arrays, parts):
-                array[...] = part.reshape(array.shape)
+            for dW, part in zip(arrays, parts):
+                dW[...] = part.reshape(dW.shape)
             return float(loss), float(error)
 
         def evaluate(self, X, Y):
             """Each process tests its share; loss and error are those of all, the output its own."""
-            own = slice(comm.rank, None, comm.size)
-            A, sums = None, np.zeros(2)
-            if len(X[own]):
-                A, *figures = super().evaluate(X[own], Y[own])
-                sums = len(X[own]) * np.array(figures)
-            loss, error = comm.allreduce(sums) / len(X)
-            return A, float(loss), float(error)
+            X_own, Y_own = X[comm.rank :: comm.size], Y[comm.rank :: comm.size]
+            A, *figures = super().evaluate(X_own, Y_own) if len(X_own) else (None, 0, 0)
+            loss, error = comm.allreduce(len(X_own) * np.array(figures)) / len(X)
+            return A, loss, error
 
     return Shared
