@@ -299,7 +299,7 @@ def parse_arguments():
         options.load = trained
         say(f"Using the weights in {trained}")
     if (reading or options.epochs == 0) and not options.load:
-        parser.error("--read, --live and --epochs 0 need --load FILE.npz: there is no training")
+        parser.error("--live, --read and --epochs 0 need --load FILE.npz: there is no training")
     if options.load and not options.load.exists():
         parser.error(f"--load: there is no file {options.load}")
     given = {name: value for name, value in vars(options).items() if value is not None}
