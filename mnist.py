@@ -282,6 +282,7 @@ def parse_arguments():
     add("--load", type=Path, metavar="FILE.npz", help="start from weights that --save wrote")
     add("--save", type=Path, metavar="FILE.npz", help="write the weights after each epoch")
     add("--read", nargs="+", metavar="FILE", help="read a digit in each picture; needs Pillow")
+    add("--live", action="store_true", help="draw a digit in the browser, see every layer at work")
     add("--mpi", action="store_true", help="share the work between processes that mpiexec started")
     add("--plot", type=Path, metavar="FILE.png", help="draw the training, or what --read does")
     options = parser.parse_args()
@@ -293,11 +294,12 @@ def parse_arguments():
         if isinstance(value, (int, float)) and not least <= value < math.inf:
             parser.error(f"--{name.replace('_', '-')}: expected a number >= {least}, got {value}")
     trained = HERE / "extras" / "lenet.npz"
-    if options.read and options.model == "lenet" and not options.load and trained.exists():
+    reading = options.read or options.live
+    if reading and options.model == "lenet" and not options.load and trained.exists():
         options.load = trained
         say(f"Using the weights in {trained}")
-    if (options.read or options.epochs == 0) and not options.load:
-        parser.error("--read and --epochs 0 need --load FILE.npz: there is no training")
+    if (reading or options.epochs == 0) and not options.load:
+        parser.error("--live, --read and --epochs 0 need --load FILE.npz: there is no training")
     if options.load and not options.load.exists():
         parser.error(f"--load: there is no file {options.load}")
     given = {name: value for name, value in vars(options).items() if value is not None}
@@ -318,6 +320,12 @@ def main():
     if options.read:
         from extras.read import read_pictures
         return read_pictures(cnn.Network(layers).load(options.load), options.read, options.plot)
+    if options.live:
+        from extras.live import serve
+        found = {path.name.removesuffix(".gz") for path in (options.data or HERE).glob("*-ubyte*")}
+        options.drawn |= not found.issuperset(FILES)  # nothing is downloaded for this
+        examples = choose_data(options)[1]
+        return serve(cnn.Network(layers).load(options.load), cnn.__name__, examples, options)
     if options.mpi:
         from extras.mpi import together
         return together(run, cnn, choose_data, options)
