@@ -1,0 +1,169 @@
+"""How low the error on MNIST goes with NumPy alone: batch normalization, and digits that move.
+
+The layers are those of cnn_sg.py; batch normalization is added here. Each time an image is used, it
+is shifted, turned, slanted and zoomed a little. The learning rate falls along a cosine.
+
+    python3 examples/record.py                 one network
+    python3 examples/record.py --seed 1 2      two, and the mean of their answers
+
+Whatever is chosen is chosen by the last 5,000 training images, which are not trained on. The test
+set is read only with --test, at the end. Needs MNIST: downloaded if --data has no files of it.
+"""
+
+import argparse
+import math
+import os
+import sys
+import time
+from pathlib import Path
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when NumPy is imported
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+
+import cnn_sg
+from cnn_sg import ConvLayer, Layer, PoolLayer_Max, ReLU
+from mnist import HERE, load_mnist, scale
+
+BATCH_SIZE, LEARNING_RATE, WEIGHT_DECAY = 64, 0.3, 0.0005
+SHIFT, CHANGE = 2.0, 0.15  # at most: by pixels, and of a matrix that turns, slants and zooms
+
+
+class BatchNorm(Layer):
+    """Z = gamma (A_prev - mean) / sqrt(variance + 1e-5) + beta, for each channel; A = g(Z).
+
+    In training, mean and variance are those of the mini-batch, else averages of past ones.
+    Source: Ioffe and Szegedy (2015), https://arxiv.org/abs/1502.03167
+    """
+
+    weights = ("gamma", "beta", "mean", "variance")  # so that save and load take them all
+    gamma = None
+    training = True
+
+    def forward_propagate(self, input):
+        """(n_m, height, width, n_c) -> the same."""
+        if self.gamma is None:
+            self.gamma, self.variance = np.ones((2, input.shape[-1]), input.dtype)
+            self.beta, self.mean = np.zeros((2, input.shape[-1]), input.dtype)
+        mean, variance = self.mean, self.variance
+        if self.training:
+            mean = input.mean(axis=(0, 1, 2))
+        deviation = input - mean
+        if self.training:
+            variance = channel_sums(deviation, deviation) / (input.size // len(mean))
+            self.mean = 0.9 * self.mean + 0.1 * mean
+            self.variance = 0.9 * self.variance + 0.1 * variance
+        self.factor = 1 / np.sqrt(variance + 1e-5)
+        self.normal = deviation * self.factor  # mean 0, variance 1
+        self.A = self.g(self.gamma * self.normal + self.beta)
+        return self.A
+
+    def weight_gradients(self, dZ):
+        self.dgamma, self.dbeta = channel_sums(dZ, self.normal), dZ.sum(axis=(0, 1, 2))
+        self.dmean = self.dvariance = np.zeros_like(self.mean)  # step leaves these two alone
+
+    def input_gradient(self, dZ):
+        """Each pixel moves mean and variance, too: by the means of dZ and of dZ * normal."""
+        if self.training:
+            n = dZ.size // len(self.gamma)
+            dZ = dZ - (self.dbeta / n + self.normal * (self.dgamma / n))
+        return self.gamma * self.factor * dZ
+
+
+class BatchNorm_ReLU(ReLU, BatchNorm):
+    """Batch normalization, then the rectified linear unit."""
+
+
+def channel_sums(X, Y):
+    """The sum of X * Y for each channel."""
+    return np.einsum("mijc,mijc->c", X, Y)
+
+
+def layers():
+    """Pooling comes before batch normalization, which then has a quarter of the pixels."""
+    return [
+        ConvLayer(32, 5), PoolLayer_Max(2, 2), BatchNorm_ReLU(),
+        ConvLayer(48, 3, padding=1), BatchNorm_ReLU(),
+        ConvLayer(64, 3, padding=1), PoolLayer_Max(2, 2), BatchNorm_ReLU(),
+        ConvLayer(96, 3, padding=1), BatchNorm_ReLU(),
+        ConvLayer(96, 3, padding=1), PoolLayer_Max(2, 2), BatchNorm_ReLU(),
+        cnn_sg.FlatLayer(), cnn_sg.FCLayer_Softmax(10),
+    ]  # fmt: skip
+
+
+def moved(images, rng):
+    """Shift, turn, slant and zoom images, (n, height, width, 1), each in its own way.
+
+    A pixel of the result lies between four of the image: bilinear interpolation.
+    """
+    n, height, width, _ = images.shape
+    wide = np.pad(images[..., 0], ((0, 0), (1, 2), (1, 2)))  # black on all sides
+    matrix = np.eye(2) + rng.uniform(-CHANGE, CHANGE, (n, 2, 2))
+    shift = rng.uniform(-SHIFT, SHIFT, (n, 2, 1))
+    centre = np.array([[(height - 1) / 2], [(width - 1) / 2]])
+    pixels = np.indices((height, width)).reshape(2, -1)
+    places = matrix @ (pixels - centre) + centre + shift + 1  # (n, 2, pixels), in wide
+    y, x = np.clip(places, 0, centre * 2 + 2).astype(images.dtype).transpose(1, 0, 2)
+    i, j = y.astype(int), x.astype(int)  # the pixel above, and to the left
+    down, right = (y - i).astype(y.dtype), (x - j).astype(x.dtype)  # from there, 0 to 1
+    m = np.arange(n)[:, np.newaxis]
+    above = (1 - right) * wide[m, i, j] + right * wide[m, i, j + 1]
+    below = (1 - right) * wide[m, i + 1, j] + right * wide[m, i + 1, j + 1]
+    return ((1 - down) * above + down * below).reshape(images.shape)
+
+
+def train(net, x, y, seed, epochs):
+    """Train on images x, uint8 (n, 28, 28, 1), with labels y, one-hot."""
+    rng = np.random.default_rng(seed)
+    steps = len(x) // BATCH_SIZE
+    for epoch in range(epochs):
+        order = rng.permutation(len(x))[: steps * BATCH_SIZE].reshape(steps, BATCH_SIZE)
+        sums = np.zeros(2)
+        for step, batch in enumerate(order):
+            progress = (epoch + step / steps) / epochs  # 0 to 1
+            learning_rate = LEARNING_RATE * (1 + math.cos(math.pi * progress)) / 2
+            _, loss, error = net.train(moved(scale(x[batch]), rng), y[batch], learning_rate, WEIGHT_DECAY)
+            sums += loss, error
+        loss, error = sums / steps
+        print(f"{time.process_time() / 60:.1f} minutes, epoch {epoch + 1}/{epochs}: "
+              f"loss {loss:.4f}, error on moved digits {100 * error:.2f} %", flush=True)
+
+
+def set_training(net, training):
+    """Tell each batch normalization whether this is training, or a test."""
+    for layer in net.layers:
+        layer.training = training
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("files", type=Path, nargs="+", metavar="FILE.npz", help="a network each, trained if missing")
+    add("--data", type=Path, default=HERE, metavar="DIR", help="folder of MNIST")
+    add("--epochs", type=int, default=15, metavar="N", help="rounds of training (15)")
+    add("--held-out", type=int, default=5000, metavar="N", help="images not trained on (5000)")
+    add("--test", action="store_true", help="the test set, too: once, when all is chosen")
+    options = parser.parse_args()
+    (x, labels), test_set = load_mnist(options.data)
+    y, n = np.eye(10, dtype=np.float32)[labels], len(x) - options.held_out
+    sets = {"held out": (x[n:], labels[n:])} | ({"test": test_set} if options.test else {})
+    total = dict.fromkeys(sets, 0)
+    for seed, file in enumerate(options.files, 1):
+        net = cnn_sg.Network(layers(), seed)
+        if file.exists():
+            net.load(file)
+        else:
+            set_training(net, True)
+            train(net, x[:n], y[:n], seed, options.epochs)
+            net.save(file)
+        set_training(net, False)
+        for name, (images, labels) in sets.items():
+            A = net.predict(scale(images))
+            total[name] = total[name] + A  # its largest is the largest of the mean
+            alone, together = (100 * np.mean(P.argmax(axis=1) != labels) for P in (A, total[name]))
+            print(f"{file}, {name}: {alone:.2f} % wrong, all so far together {together:.2f} %")
+
+
+if __name__ == "__main__":
+    main()
