@@ -1,13 +1,14 @@
-"""How low the error on MNIST goes with NumPy alone: batch normalization, and digits that move.
+"""How low the error on MNIST goes with NumPy alone: TODO % with one network, TODO with two.
 
-The layers are those of cnn_sg.py; batch normalization is added here. Each time an image is used, it
-is shifted, turned, slanted and zoomed a little. The learning rate falls along a cosine.
+The layers are those of cnn_sg.py, with batch normalization between them. Each time an image is
+used, it is shifted, turned, slanted and zoomed a little. The learning rate falls along a cosine.
 
-    python3 examples/record.py                 one network
-    python3 examples/record.py --seed 1 2      two, and the mean of their answers
+    python3 examples/record.py 1.npz                 one network, TODO minutes on one core
+    python3 examples/record.py 1.npz 2.npz           another one, and what the two answer together
+    python3 examples/record.py 1.npz 2.npz --test    at the end, once: the test set
 
-Whatever is chosen is chosen by the last 5,000 training images, which are not trained on. The test
-set is read only with --test, at the end. Needs MNIST: downloaded if --data has no files of it.
+The last 5,000 training images are not trained on: by them one chooses, never by the test set.
+Needs MNIST. --data tells where it is; what is not there is downloaded.
 """
 
 import argparse
@@ -26,8 +27,9 @@ import cnn_sg
 from cnn_sg import ConvLayer, Layer, PoolLayer_Max, ReLU
 from mnist import HERE, load_mnist, scale
 
-BATCH_SIZE, LEARNING_RATE, WEIGHT_DECAY = 64, 0.3, 0.0005
-SHIFT, CHANGE = 2.0, 0.15  # at most: by pixels, and of a matrix that turns, slants and zooms
+BATCH_SIZE, LEARNING_RATE, WEIGHT_DECAY, HELD_OUT = 64, 0.2, 0.0005, 5000
+SHIFT = 2.0  # at most so many pixels
+TURN = 0.15  # at most so much is added to each number of the matrix [[1, 0], [0, 1]]
 
 
 class BatchNorm(Layer):
@@ -48,19 +50,17 @@ class BatchNorm(Layer):
             self.beta, self.mean = np.zeros((2, input.shape[-1]), input.dtype)
         mean, variance = self.mean, self.variance
         if self.training:
-            mean = input.mean(axis=(0, 1, 2))
-        deviation = input - mean
-        if self.training:
-            variance = channel_sums(deviation, deviation) / (input.size // len(mean))
+            mean, variance = input.mean(axis=(0, 1, 2)), input.var(axis=(0, 1, 2))
             self.mean = 0.9 * self.mean + 0.1 * mean
             self.variance = 0.9 * self.variance + 0.1 * variance
-        self.factor = 1 / np.sqrt(variance + 1e-5)
-        self.normal = deviation * self.factor  # mean 0, variance 1
+        self.deviation = np.sqrt(variance + 1e-5)
+        self.normal = (input - mean) / self.deviation
         self.A = self.g(self.gamma * self.normal + self.beta)
         return self.A
 
     def weight_gradients(self, dZ):
-        self.dgamma, self.dbeta = channel_sums(dZ, self.normal), dZ.sum(axis=(0, 1, 2))
+        self.dgamma = (dZ * self.normal).sum(axis=(0, 1, 2))
+        self.dbeta = dZ.sum(axis=(0, 1, 2))
         self.dmean = self.dvariance = np.zeros_like(self.mean)  # step leaves these two alone
 
     def input_gradient(self, dZ):
@@ -68,16 +68,11 @@ class BatchNorm(Layer):
         if self.training:
             n = dZ.size // len(self.gamma)
             dZ = dZ - (self.dbeta / n + self.normal * (self.dgamma / n))
-        return self.gamma * self.factor * dZ
+        return self.gamma / self.deviation * dZ
 
 
 class BatchNorm_ReLU(ReLU, BatchNorm):
     """Batch normalization, then the rectified linear unit."""
-
-
-def channel_sums(X, Y):
-    """The sum of X * Y for each channel."""
-    return np.einsum("mijc,mijc->c", X, Y)
 
 
 def layers():
@@ -95,15 +90,15 @@ def layers():
 def moved(images, rng):
     """Shift, turn, slant and zoom images, (n, height, width, 1), each in its own way.
 
-    A pixel of the result lies between four of the image: bilinear interpolation.
+    Where a pixel comes from lies between four of the image: bilinear interpolation.
     """
     n, height, width, _ = images.shape
-    wide = np.pad(images[..., 0], ((0, 0), (1, 2), (1, 2)))  # black on all sides
-    matrix = np.eye(2) + rng.uniform(-CHANGE, CHANGE, (n, 2, 2))
-    shift = rng.uniform(-SHIFT, SHIFT, (n, 2, 1))
+    matrices = np.eye(2) + rng.uniform(-TURN, TURN, (n, 2, 2))
+    shifts = rng.uniform(-SHIFT, SHIFT, (n, 2, 1))
     centre = np.array([[(height - 1) / 2], [(width - 1) / 2]])
-    pixels = np.indices((height, width)).reshape(2, -1)
-    places = matrix @ (pixels - centre) + centre + shift + 1  # (n, 2, pixels), in wide
+    pixels = np.indices((height, width)).reshape(2, -1)  # row and column of each
+    places = matrices @ (pixels - centre) + centre + shifts + 1  # in wide, (n, 2, pixels)
+    wide = np.pad(images[..., 0], ((0, 0), (1, 2), (1, 2)))  # black all around
     y, x = np.clip(places, 0, centre * 2 + 2).astype(images.dtype).transpose(1, 0, 2)
     i, j = y.astype(int), x.astype(int)  # the pixel above, and to the left
     down, right = (y - i).astype(y.dtype), (x - j).astype(x.dtype)  # from there, 0 to 1
@@ -113,55 +108,50 @@ def moved(images, rng):
     return ((1 - down) * above + down * below).reshape(images.shape)
 
 
-def train(net, x, y, seed, epochs):
-    """Train on images x, uint8 (n, 28, 28, 1), with labels y, one-hot."""
-    rng = np.random.default_rng(seed)
-    steps = len(x) // BATCH_SIZE
+def train(x, y, seed, epochs):
+    """Return a network trained on images x, uint8 (n, 28, 28, 1), with labels y, one-hot."""
+    net, rng = cnn_sg.Network(layers(), seed), np.random.default_rng(seed)
+    steps, start = len(x) // BATCH_SIZE, time.process_time()
     for epoch in range(epochs):
         order = rng.permutation(len(x))[: steps * BATCH_SIZE].reshape(steps, BATCH_SIZE)
         sums = np.zeros(2)
         for step, batch in enumerate(order):
             progress = (epoch + step / steps) / epochs  # 0 to 1
             learning_rate = LEARNING_RATE * (1 + math.cos(math.pi * progress)) / 2
-            _, loss, error = net.train(moved(scale(x[batch]), rng), y[batch], learning_rate, WEIGHT_DECAY)
+            X = moved(scale(x[batch]), rng)
+            _, loss, error = net.train(X, y[batch], learning_rate, WEIGHT_DECAY)
             sums += loss, error
         loss, error = sums / steps
-        print(f"{time.process_time() / 60:.1f} minutes, epoch {epoch + 1}/{epochs}: "
+        minutes = (time.process_time() - start) / 60
+        print(f"{minutes:.1f} minutes, epoch {epoch + 1}/{epochs}: "
               f"loss {loss:.4f}, error on moved digits {100 * error:.2f} %", flush=True)
-
-
-def set_training(net, training):
-    """Tell each batch normalization whether this is training, or a test."""
-    for layer in net.layers:
-        layer.training = training
+    return net
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
-    add("files", type=Path, nargs="+", metavar="FILE.npz", help="a network each, trained if missing")
+    add("files", type=Path, nargs="+", metavar="FILE.npz", help="networks: trained if missing")
     add("--data", type=Path, default=HERE, metavar="DIR", help="folder of MNIST")
     add("--epochs", type=int, default=15, metavar="N", help="rounds of training (15)")
-    add("--held-out", type=int, default=5000, metavar="N", help="images not trained on (5000)")
-    add("--test", action="store_true", help="the test set, too: once, when all is chosen")
+    add("--test", action="store_true", help="try the test set, too")
     options = parser.parse_args()
     (x, labels), test_set = load_mnist(options.data)
-    y, n = np.eye(10, dtype=np.float32)[labels], len(x) - options.held_out
-    sets = {"held out": (x[n:], labels[n:])} | ({"test": test_set} if options.test else {})
-    total = dict.fromkeys(sets, 0)
+    y = np.eye(10, dtype=np.float32)[labels]
+    sets = {"held out": (x[-HELD_OUT:], labels[-HELD_OUT:])}
+    if options.test:
+        sets["test set"] = test_set
+    sums = dict.fromkeys(sets, 0)
     for seed, file in enumerate(options.files, 1):
-        net = cnn_sg.Network(layers(), seed)
-        if file.exists():
-            net.load(file)
-        else:
-            set_training(net, True)
-            train(net, x[:n], y[:n], seed, options.epochs)
-            net.save(file)
-        set_training(net, False)
+        if not file.exists():
+            train(x[:-HELD_OUT], y[:-HELD_OUT], seed, options.epochs).save(file)
+        net = cnn_sg.Network(layers()).load(file)
+        for layer in net.layers:
+            layer.training = False
         for name, (images, labels) in sets.items():
             A = net.predict(scale(images))
-            total[name] = total[name] + A  # its largest is the largest of the mean
-            alone, together = (100 * np.mean(P.argmax(axis=1) != labels) for P in (A, total[name]))
+            sums[name] = sums[name] + A  # its largest is the largest of the mean
+            alone, together = (100 * np.mean(P.argmax(axis=1) != labels) for P in (A, sums[name]))
             print(f"{file}, {name}: {alone:.2f} % wrong, all so far together {together:.2f} %")
 
 
