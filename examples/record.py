@@ -22,57 +22,15 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when NumPy is importe
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
+from batch_normalization import BatchNorm_ReLU
+from dropout import SwitchingNetwork
 
-import cnn_sg
-from cnn_sg import ConvLayer, Layer, PoolLayer_Max, ReLU
+from cnn_sg import ConvLayer, FCLayer_Softmax, FlatLayer, PoolLayer_Max
 from mnist import HERE, load_mnist, scale
 
 BATCH_SIZE, LEARNING_RATE, WEIGHT_DECAY, HELD_OUT = 64, 0.2, 0.0005, 5000
 SHIFT = 2.0  # at most so many pixels
 TURN = 0.15  # at most so much is added to each number of the matrix [[1, 0], [0, 1]]
-
-
-class BatchNorm(Layer):
-    """Z = gamma (A_prev - mean) / sqrt(variance + 1e-5) + beta, for each channel; A = g(Z).
-
-    In training, mean and variance are those of the mini-batch, else averages of past ones.
-    Source: Ioffe and Szegedy (2015), https://arxiv.org/abs/1502.03167
-    """
-
-    weights = ("gamma", "beta", "mean", "variance")  # so that save and load take them all
-    gamma = None
-    training = True
-
-    def forward_propagate(self, input):
-        """(n_m, height, width, n_c) -> the same."""
-        if self.gamma is None:
-            self.gamma, self.variance = np.ones((2, input.shape[-1]), input.dtype)
-            self.beta, self.mean = np.zeros((2, input.shape[-1]), input.dtype)
-        mean, variance = self.mean, self.variance
-        if self.training:
-            mean, variance = input.mean(axis=(0, 1, 2)), input.var(axis=(0, 1, 2))
-            self.mean = 0.9 * self.mean + 0.1 * mean
-            self.variance = 0.9 * self.variance + 0.1 * variance
-        self.deviation = np.sqrt(variance + 1e-5)
-        self.normal = (input - mean) / self.deviation
-        self.A = self.g(self.gamma * self.normal + self.beta)
-        return self.A
-
-    def weight_gradients(self, dZ):
-        self.dgamma = (dZ * self.normal).sum(axis=(0, 1, 2))
-        self.dbeta = dZ.sum(axis=(0, 1, 2))
-        self.dmean = self.dvariance = np.zeros_like(self.mean)  # step leaves these two alone
-
-    def input_gradient(self, dZ):
-        """Each pixel moves mean and variance, too: by the means of dZ and of dZ * normal."""
-        if self.training:
-            n = dZ.size // len(self.gamma)
-            dZ = dZ - (self.dbeta / n + self.normal * (self.dgamma / n))
-        return self.gamma / self.deviation * dZ
-
-
-class BatchNorm_ReLU(ReLU, BatchNorm):
-    """Batch normalization, then the rectified linear unit."""
 
 
 def layers():
@@ -83,7 +41,7 @@ def layers():
         ConvLayer(64, 3, padding=1), PoolLayer_Max(2, 2), BatchNorm_ReLU(),
         ConvLayer(96, 3, padding=1), BatchNorm_ReLU(),
         ConvLayer(96, 3, padding=1), PoolLayer_Max(2, 2), BatchNorm_ReLU(),
-        cnn_sg.FlatLayer(), cnn_sg.FCLayer_Softmax(10),
+        FlatLayer(), FCLayer_Softmax(10),
     ]  # fmt: skip
 
 
@@ -110,7 +68,7 @@ def moved(images, rng):
 
 def train(x, y, seed, epochs):
     """Return a network trained on images x, uint8 (n, 28, 28, 1), with labels y, one-hot."""
-    net, rng = cnn_sg.Network(layers(), seed), np.random.default_rng(seed)
+    net, rng = SwitchingNetwork(layers(), seed), np.random.default_rng(seed)
     steps, start = len(x) // BATCH_SIZE, time.process_time()
     for epoch in range(epochs):
         order = rng.permutation(len(x))[: steps * BATCH_SIZE].reshape(steps, BATCH_SIZE)
@@ -133,7 +91,7 @@ def main():
     add = parser.add_argument
     add("files", type=Path, nargs="+", metavar="FILE.npz", help="networks: trained if missing")
     add("--data", type=Path, default=HERE, metavar="DIR", help="folder of MNIST")
-    add("--epochs", type=int, default=15, metavar="N", help="rounds of training (15)")
+    add("--epochs", type=int, default=12, metavar="N", help="rounds of training (12)")
     add("--test", action="store_true", help="try the test set, too")
     options = parser.parse_args()
     (x, labels), test_set = load_mnist(options.data)
@@ -145,13 +103,11 @@ def main():
     for seed, file in enumerate(options.files, 1):
         if not file.exists():
             train(x[:-HELD_OUT], y[:-HELD_OUT], seed, options.epochs).save(file)
-        net = cnn_sg.Network(layers()).load(file)
-        for layer in net.layers:
-            layer.training = False
-        for name, (images, labels) in sets.items():
+        net = SwitchingNetwork(layers()).load(file)
+        for name, (images, digits) in sets.items():
             A = net.predict(scale(images))
             sums[name] = sums[name] + A  # its largest is the largest of the mean
-            alone, together = (100 * np.mean(P.argmax(axis=1) != labels) for P in (A, sums[name]))
+            alone, together = (100 * np.mean(P.argmax(axis=1) != digits) for P in (A, sums[name]))
             print(f"{file}, {name}: {alone:.2f} % wrong, all so far together {together:.2f} %")
 
 
