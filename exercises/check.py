@@ -303,7 +303,7 @@ def about(failure, cnn):
             where = f"{Path(cnn.__file__).name}, line {frame.lineno}, in {frame.name}:"
             lines[:-1] = [where, f"    {frame.line}"]
     if "NoneType" in lines[-1]:
-        lines.append("Something is None: was it kept (self.A_prev), or made (first_weights)?")
+        lines.append("Something is None: was it kept (self.A_prev), or made (make_weights)?")
     return lines
 
 
