@@ -278,7 +278,7 @@ class MessageTest(Folder):
 
     def test_what_a_task_needs_is_named_if_it_is_wrong(self):
         wrong = with_changes(("FCLayer.forward_propagate", " + self.b", ""))
-        self.assertIn("Task 1, which it needs, is not right", self.check(wrong, 2)[1])
+        self.assertIn("Task 1, which it needs, is not right", self.check(wrong, 3)[1])
 
 
 OWN = """
