@@ -178,7 +178,7 @@ class MistakeTest(unittest.TestCase):
         for name, message, changes in rows:
             with self.subTest(name, message=message):
                 self.assertTrue(all(old in mistakes.METHODS[name] for old, _ in changes))
-                self.assertRegex(message, r"^.{20,110}[.?]$")
+                self.assertRegex(message, r"^.{10,}[.] [A-Z=a-z].*[.?]$")
 
     def test_each_is_refused_and_named_alone_with_other_inputs_than_the_checkers(self):
         for task in range(1, 10):
