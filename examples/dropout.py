@@ -3,11 +3,9 @@
 Trains two networks on 500 digits, without and with dropout, and compares them on others.
 """
 
-import os
 import sys
 from pathlib import Path
 
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when NumPy is imported
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the folder of cnn_sg.py
 
 import numpy as np
@@ -24,7 +22,7 @@ class Dropout(Layer):
     The others are divided by 1 - p, so that the mean is what it is in a test.
     """
 
-    training = False
+    training = True  # SwitchingNetwork changes it
 
     def __init__(self, p):
         self.p = p
@@ -43,28 +41,32 @@ class Dropout(Layer):
 
 
 class SwitchingNetwork(Network):
-    """gradients is called in training, predict and evaluate are not: so it is the switch."""
+    """Its layers are in training while gradients runs, and at no other time."""
+
+    def __init__(self, layers, seed=None):
+        super().__init__(layers, seed)
+        self.switch(False)
+
+    def switch(self, training):
+        for layer in self.layers:
+            layer.training = training
 
     def gradients(self, X, Y):
-        for layer in self.layers:
-            layer.training = True
+        self.switch(True)
         loss, error = super().gradients(X, Y)
-        for layer in self.layers:
-            layer.training = False
+        self.switch(False)
         return loss, error
 
 
 if __name__ == "__main__":
-    dropout = Dropout(0.4)
-    dropout.training = True
-    check(dropout, np.random.default_rng(1).standard_normal((5, 20)))
+    check(Dropout(0.4), np.random.default_rng(1).standard_normal((5, 20)))
 
     (x, y), (x_test, y_test) = load_digits(__doc__, 500, 2_000)
     x, y, test_errors = x[:500], y[:500], []
     for p in 0, 0.5:
         layers = [FlatLayer(), Dropout(0.4 * p), FCLayer_ReLU(200), Dropout(p), FCLayer_Softmax(10)]
         net = SwitchingNetwork(layers, seed=1)
-        for _ in train(net, x, y, epochs=60, learning_rate=0.1, seed=1):
+        for _ in train(net, x, y, epochs=30, learning_rate=0.1, seed=1):
             pass
         A, loss, error = net.evaluate(scale(x), y)
         A, test_loss, test_error = net.evaluate(scale(x_test), y_test)

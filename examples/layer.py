@@ -48,7 +48,8 @@ if __name__ == "__main__":
     x, y = with_noise(x[:2_000], 1), y[:2_000]
     x_test, y_test = with_noise(x_test[:1_000], 2), y_test[:1_000]
     factors = Scale()
-    net = Network([factors, ConvLayer_ReLU(8, 5, stride=2), FlatLayer(), FCLayer_Softmax(10)], seed=1)
+    rest = [ConvLayer_ReLU(8, 5, stride=2), FlatLayer(), FCLayer_Softmax(10)]
+    net = Network([factors, *rest], seed=1)
     for epoch, step, steps, loss, error in train(net, x, y, epochs=4, learning_rate=0.1, seed=1):
         if step == steps:
             W = ", ".join(f"{factor:.2f}" for factor in factors.W)
