@@ -3,9 +3,11 @@
 Checks their derivatives, then trains the same network with each of them and with ReLU.
 """
 
+import os
 import sys
 from pathlib import Path
 
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when NumPy is imported
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the folder of cnn_sg.py
 
 import numpy as np

@@ -3,9 +3,11 @@
 Trains a network of four convolutions with and without it, for two epochs.
 """
 
+import os
 import sys
 from pathlib import Path
 
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when NumPy is imported
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the folder of cnn_sg.py
 
 import numpy as np
@@ -67,14 +69,12 @@ if __name__ == "__main__":
     for normalized in False, True:
         layers = []
         for n_f in 8, 8, 16, 16:
-            conv, norm = cnn_sg.ConvLayer(n_f, 3, padding=1), BatchNorm_ReLU()
-            layers += [conv, norm] if normalized else [cnn_sg.ConvLayer_ReLU(n_f, 3, padding=1)]
+            with_it = [cnn_sg.ConvLayer(n_f, 3, padding=1), BatchNorm_ReLU()]
+            layers += with_it if normalized else [cnn_sg.ConvLayer_ReLU(n_f, 3, padding=1)]
             layers += [cnn_sg.PoolLayer_Max(2, 2)]
         net = SwitchingNetwork([*layers, cnn_sg.FlatLayer(), cnn_sg.FCLayer_Softmax(10)], seed=1)
-        for _ in train(net, x, y, epochs=2, learning_rate=0.1, seed=1):
-            pass
+        list(train(net, x, y, epochs=2, learning_rate=0.1, seed=1))  # a generator of steps
         A, loss, error = net.evaluate(scale(x_test), y_test)
-        name = "with" if normalized else "without"
-        print(f"{name:7} it: test loss {loss:.3f}, error {100 * error:.1f} %")
+        print(f"batch normalization {normalized}: test loss {loss:.3f}, error {100 * error:.1f} %")
         test_losses.append(loss)
     assert test_losses[1] < test_losses[0]

@@ -3,9 +3,11 @@
 It learns the sine from 200 numbers and their sines, and draws what it has learned.
 """
 
+import os
 import sys
 from pathlib import Path
 
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when NumPy is imported
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the folder of cnn_sg.py
 
 import numpy as np
@@ -56,6 +58,6 @@ if __name__ == "__main__":
         line = [" "] * 43
         line[round(21 + 20 * y[k, 0])] = "."
         line[round(21 + 20 * A[k, 0])] = "o"
-        print(f"{x[k, 0]:5.2f} {''.join(line)}")
+        print(f"{x[k, 0]:5.2f} {''.join(line).rstrip()}")
     print(f"o: the network; .: the sine, where they differ. Mean absolute error {error:.4f}")
     assert error < 0.03

@@ -6,10 +6,12 @@ Without --folder it draws circles, squares and triangles in a temporary folder. 
 """
 
 import argparse
+import os
 import sys
 import tempfile
 from pathlib import Path
 
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when NumPy is imported
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the folder of cnn_sg.py
 
 import numpy as np
@@ -18,16 +20,14 @@ from PIL import Image, ImageDraw
 import cnn_sg
 from mnist import scale, train
 
-SIZE = 32  # pixels; every picture becomes SIZE x SIZE
-
 
 def read_picture(file):
-    """Return uint8 (SIZE, SIZE, 3): red, green and blue."""
-    return np.asarray(Image.open(file).convert("RGB").resize((SIZE, SIZE)))
+    """Return uint8 (32, 32, 3): red, green and blue."""
+    return np.asarray(Image.open(file).convert("RGB").resize((32, 32)))
 
 
 def read_folder(folder):
-    """Return images uint8 (n, SIZE, SIZE, 3), labels (n,), names of the classes."""
+    """Return images uint8 (n, 32, 32, 3), labels (n,), names of the classes."""
     files = sorted(Path(folder).glob("*/*"))
     names = sorted({file.parent.name for file in files})
     labels = np.array([names.index(file.parent.name) for file in files])
