@@ -56,9 +56,9 @@ def check(layer, input):
 
 
 class PoolLayer_Wrong(PoolLayer_Avg):
-    def share(self, group, dA, dwindows):
+    def share(self, dA, A, windows, dwindows):
         # Where windows overlap, this keeps the last share of a pixel, not the sum: = for +=.
-        dwindows[...] = (dA[group] / (self.fh * self.fw))[..., None, None]
+        dwindows[...] = (dA / (self.fh * self.fw))[..., None, None]
 
 
 if __name__ == "__main__":
