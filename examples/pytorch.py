@@ -36,8 +36,8 @@ def pairs(net, module):
             yield layer, next(theirs), layer.W.shape
         elif isinstance(layer, cnn_sg.FCLayer):
             image = (1, 1, len(layer.W))
-            if isinstance(before, cnn_sg.FlatLayer) and before.A_prev.ndim == 4:
-                image = before.A_prev.shape[1:]  # channels last, nn.Flatten: first
+            if isinstance(before, cnn_sg.FlatLayer) and len(before.A_prev_shape) == 4:
+                image = before.A_prev_shape[1:]  # channels last, nn.Flatten: first
             yield layer, next(theirs), (*image, layer.num_neurons)
 
 
