@@ -1,6 +1,7 @@
 """Threads: each has a network of its own, since a layer keeps its last input and output.
 
-Four threads predict at the same time, first with a network each, then all with the same one.
+Four threads predict at the same time, first with a network each, then all with the same one. What
+happens then is a matter of luck.
 """
 
 import os
@@ -43,11 +44,14 @@ def main():
     assert difference < 1e-5
 
     sys.setswitchinterval(1e-5)  # threads take turns more often, so that this goes wrong more often
+    wrong = failed = 0
     with ThreadPoolExecutor() as threads:
-        answers = threads.map(shared.predict, pieces)
-        difference = largest_difference(answers, expected)
-    luck = ", by luck: run it again" if difference < 1e-5 else ": wrong"
-    print(f"One network for all threads: by {difference:.0e}{luck}.")
+        for _ in range(20):
+            try:
+                wrong += largest_difference(threads.map(shared.predict, pieces), expected) > 1e-5
+            except ValueError:  # layers have an input of another thread, of another shape
+                failed += 1
+    print(f"One network for all threads: of 20 runs, {wrong} have wrong answers, {failed} fail.")
 
 
 if __name__ == "__main__":
