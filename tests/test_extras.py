@@ -268,7 +268,7 @@ class Plots(test_mnist.Program):
         labels = answers.copy()
         labels[[7, 33]] = (answers[[7, 33]] + 1) % 3
         history = [(float(loss), 0.5) for loss in range(1, 251)]
-        tests, test_set = [(125, 0.3, 0.1), (250, 0.2, 0.04)], (x, np.eye(3)[labels])
+        tests, test_set = [(125, 0.3, 10), (250, 0.2, 4)], (x, np.eye(3)[labels])
         figure, titles = self.figure(plot_training, history, tests, net, *test_set, "name")
         misread = [f"read {answers[k]}, is {labels[k]}" for k in (7, 33)]
         self.assertEqual(titles, ["filters of the first layer", *misread])
