@@ -50,9 +50,8 @@ def train(net, x, y, *, epochs, learning_rate, decay=1.0, batch_size=32, weight_
     """
     rng = np.random.default_rng(seed)
     batch_size = min(batch_size, len(x))
-    steps = len(x) // batch_size
+    steps = len(x) // batch_size  # a few images are left out: as slow as a whole mini-batch
     for epoch in range(1, epochs + 1):
-        # A few images may be left over: a step for them alone would take as long as any other.
         order = rng.permutation(len(x))[: steps * batch_size]
         for step, batch in enumerate(order.reshape(steps, batch_size), 1):
             _, loss, error = net.train(scale(x[batch]), y[batch], learning_rate, weight_decay)
@@ -86,7 +85,7 @@ def run(cnn, sets, options):
         net.load(options.load)
     on = f"{options.model} ({cnn.__name__}) on"
     training = f"Training {on} {len(train_set[0]):,} images, testing on {len(test_set[0]):,}"
-    print(training if options.epochs else f"Testing {on} {len(test_set[0]):,} images")
+    print(training if options.epochs else f"Testing {on} {len(test_set[0]):,} images", flush=True)
     names = ("epochs", "learning_rate", "decay", "batch_size", "weight_decay", "seed")
     settings = {name: getattr(options, name) for name in names}
     history, tests, where, status = [], [], f"epoch 1/{options.epochs}", 0
@@ -101,7 +100,7 @@ def run(cnn, sets, options):
                 tests.append((len(history), *test(net, *test_set)))
                 means = np.mean(history[-steps:], axis=0)
                 results = f"{FIGURES.format(*means)}; test {FIGURES.format(*tests[-1][1:])}"
-                print(f"{erase}{clock(start)} {where}: {results}")
+                print(f"{erase}{clock(start)} {where}: {results}", flush=True)
                 if means[0] >= base:
                     print(f"No better than guessing (loss {base:.2f}): try a lower --learning-rate")
                 if options.save:
@@ -136,8 +135,7 @@ def run(cnn, sets, options):
 
 def clock(start, share=1):
     """The time since start, multiplied by share: 75 seconds are 1:15."""
-    minutes, seconds = divmod(round(share * (time.monotonic() - start)), 60)
-    return f"{minutes}:{seconds:02}"
+    return "{}:{:02}".format(*divmod(round(share * (time.monotonic() - start)), 60))
 
 
 # --- Data
@@ -154,8 +152,7 @@ FILES = {  # of MNIST, each with the sha256 of its content; the mirrors have the
 def load_mnist(folder):
     """Return (x_train, y_train), (x_test, y_test), and download what the folder lacks.
 
-    Images are uint8 (n, rows, columns, 1), labels uint8 (n,). Raises ValueError for a wrong file,
-    ConnectionError for a missing one that no mirror gives.
+    Images are uint8 (n, rows, columns, 1), labels uint8 (n,). Raises ValueError, ConnectionError.
     """
     folder, arrays, foreign = Path(folder), {}, []
     for name in FILES:
@@ -196,7 +193,7 @@ def download(name, folder):
     path, problems = folder / f"{name}.gz", []
     part = folder / f"{path.name}.{os.getpid()}.part"
     for mirror in MIRRORS:
-        print(f"Downloading {path.name} from {mirror.split('/')[2]}")
+        print(f"Downloading {path.name} from {mirror.split('/')[2]}", flush=True)
         content, deadline = bytearray(), time.monotonic() + 10
         try:
             response = requests.get(mirror + path.name, stream=True, timeout=(3, 10))
@@ -221,11 +218,10 @@ def choose_data(options):
     """Return training set and test set. Sets options.drawn if MNIST cannot be had."""
     try:
         sets = None if options.drawn else load_mnist(options.data or HERE)
-    except ConnectionError as problem:
-        names = ", ".join(FILES)
+    except ConnectionError as error:
         if options.data:
-            raise ConnectionError(f"{problem}; put into {options.data}: {names}") from None
-        print(f"MNIST could not be downloaded: {problem}.\nPut into {HERE}:\n{names}")
+            raise ConnectionError(f"{error}; put into {options.data}: {', '.join(FILES)}") from None
+        print(f"MNIST could not be downloaded: {error}.\nPut into {HERE}:\n{', '.join(FILES)}")
         options.drawn = True
     if options.drawn:
         from extras.drawn import draw_digits
@@ -263,22 +259,24 @@ def parse_arguments():
     add("--load", type=Path, metavar="FILE.npz", help="start from weights that --save wrote")
     add("--save", type=Path, metavar="FILE.npz", help="write the weights after each epoch")
     add("--read", nargs="+", metavar="FILE", help="read a digit in each picture; needs Pillow")
+    add("--live", action="store_true", help="draw a digit in the browser, see every layer at work")
     add("--mpi", action="store_true", help="share the work between processes that mpiexec started")
     add("--plot", type=Path, metavar="FILE.png", help="draw the training, or what --read does")
     options = parser.parse_args()
-    for path in (options.save, options.plot):
-        if path and (path.exists() and not path.is_file() or not path.resolve().parent.is_dir()):
+    for path in filter(None, (options.save, options.plot)):
+        if path.exists() and not path.is_file() or not path.resolve().parent.is_dir():
             parser.error(f"{path} cannot be written: it is no file, or its folder is not there")
     for name, value in vars(options).items():
         least = 1 if name in ("samples", "batch_size") else 0
         if isinstance(value, (int, float)) and not least <= value < math.inf:
             parser.error(f"--{name.replace('_', '-')}: expected a number >= {least}, got {value}")
     trained = HERE / "extras" / "lenet.npz"
-    if options.read and options.model == "lenet" and not options.load and trained.exists():
+    reading = options.read or options.live
+    if reading and options.model == "lenet" and not options.load and trained.exists():
         options.load = trained
         print(f"Using the weights in {trained}")
-    if (options.read or options.epochs == 0) and not options.load:
-        parser.error("--read and --epochs 0 need --load FILE.npz: there is no training")
+    if (reading or options.epochs == 0) and not options.load:
+        parser.error("--live, --read and --epochs 0 need --load FILE.npz: there is no training")
     if options.load and not options.load.exists():
         parser.error(f"--load: there is no file {options.load}")
     given = {name: value for name, value in vars(options).items() if value is not None}
@@ -299,6 +297,12 @@ def main():
     if options.read:
         from extras.read import read_pictures
         return read_pictures(cnn.Network(layers).load(options.load), options.read, options.plot)
+    if options.live:
+        from extras.live import serve
+        found = {path.name.removesuffix(".gz") for path in (options.data or HERE).glob("*-ubyte*")}
+        options.drawn |= not found.issuperset(FILES)  # nothing is downloaded for this
+        examples = choose_data(options)[1]
+        return serve(cnn.Network(layers).load(options.load), cnn.__name__, examples, options)
     if options.mpi:
         from extras.mpi import together
         return together(run, cnn, choose_data, options)
@@ -306,7 +310,6 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.stdout.reconfigure(line_buffering=True)  # each line at once, also through a pipe
     try:
         sys.exit(main())
     except KeyboardInterrupt:
