@@ -103,12 +103,7 @@ class Program(Folder):
         environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8",
                        "PYTHON_COLORS": "0"}  # fmt: skip
         streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "encoding": "utf-8"}
-        process = subprocess.Popen(command, **{"cwd": HERE, "env": environment, **streams, **more})
-        killer = threading.Timer(60, process.kill)  # whatever waits for it
-        killer.daemon = True
-        killer.start()
-        self.addCleanup(killer.cancel)
-        return process
+        return subprocess.Popen(command, **{"cwd": HERE, "env": environment, **streams, **more})
 
     def run_program(self, *arguments, code=0, **more):
         """Return what it printed, or, if it is to fail, its one line of error."""
@@ -167,10 +162,10 @@ class Training(unittest.TestCase):
         return list(mnist.train(net, x, self.y, epochs=epochs, **settings))
 
     def test_it_yields_after_each_step_what_happened_in_it(self):
-        steps = self.train(Recorder(losses=[0.1, 0.2]))
         numbers = [(epoch, step, 2) for epoch in (1, 2, 3) for step in (1, 2)]
-        self.assertEqual([step[:3] for step in steps], numbers)
-        self.assertEqual([step[3:] for step in steps], [(0.1, 50), (0.2, 50)] * 3)
+        figures = [(0.1, 50), (0.2, 50)] * 3
+        steps = self.train(Recorder(losses=[0.1, 0.2]))
+        self.assertEqual(steps, [number + figure for number, figure in zip(numbers, figures)])
         net = Recorder()
         next(mnist.train(net, self.x, self.y, epochs=1, learning_rate=1, batch_size=4))
         self.assertEqual(len(net.steps), 1)
@@ -182,7 +177,11 @@ class Training(unittest.TestCase):
         epochs = [first + second for first, second in zip(images[::2], images[1::2])]
         self.assertEqual({len(set(epoch)) for epoch in epochs}, {8})
         self.assertEqual(len({frozenset(epoch) for epoch in epochs[:6]}), 6)
-        self.assertNotEqual(epochs[0], sorted(epochs[0]))
+        same, other = Recorder(), Recorder()
+        self.train(same)
+        self.train(other, seed=2)
+        first, same, other = (each.steps[0][0].tolist() for each in (net, same, other))
+        self.assertEqual((first == same, first == other), (True, False))
         for X, Y, *_ in net.steps:  # an image stays with its label
             np.testing.assert_array_equal(X.ravel(), np.float32(3 * Y.argmax(axis=1)) / 255)
 
@@ -195,13 +194,6 @@ class Training(unittest.TestCase):
         net = Recorder()
         list(mnist.train(net, np.zeros((64, 1)), np.eye(64), epochs=2, learning_rate=0.5))
         self.assertEqual([(len(X), *rest) for X, _, *rest in net.steps], [(32, 0.5, 0)] * 4)
-
-    def test_the_seed_fixes_the_order(self):
-        first, same, other = Recorder(), Recorder(), Recorder()
-        for net, seed in ((first, 1), (same, 1), (other, 2)):
-            self.train(net, seed=seed)
-        np.testing.assert_array_equal(first.steps[0][0], same.steps[0][0])
-        self.assertTrue((first.steps[0][0] != other.steps[0][0]).any())
 
     def test_uint8_is_scaled_and_floats_are_taken_as_they_are(self):
         for dtype, factor in ((np.uint8, 1 / 255), (np.float32, 1), (np.float64, 1)):
@@ -260,18 +252,14 @@ class Runs(Program):
         self.patch(cnn_sg, "Network", lambda layers, seed: net)
         return self.run_main("flat", *self.data(n=60), "--batch-size", 30, *arguments, **more)
 
-    def test_what_it_prints(self):
+    def test_what_it_prints_and_how_it_trains(self):
         net = Recorder(losses=[0.1, 0.2], test=(0.0586, 0.0203))
-        out = self.run_recorder(net, "--epochs", 3)
+        more = ("--learning-rate", 0.5, "--decay", 0.25, "--weight-decay", 2, "--seed", 3)
+        out = self.run_recorder(net, "--epochs", 2, *more)
         figures = "loss 0.1500, error 50.00 %; test loss 0.0586, error 2.03 %"
-        epochs = [f"0:00 epoch {k}/3: {figures}" for k in (1, 2, 3)]
+        epochs = [f"0:00 epoch {k}/2: {figures}" for k in (1, 2)]
         first = "Training flat (cnn_sg) on 60 images, testing on 30"
         self.assertEqual(out.splitlines(), [first, *epochs, "Test set: loss 0.0586, error 2.03 %"])
-
-    def test_the_settings_reach_the_network(self):
-        net = Recorder()
-        more = ("--learning-rate", 0.5, "--decay", 0.25, "--weight-decay", 2, "--seed", 3)
-        self.run_recorder(net, "--epochs", 2, *more)
         settings = [(len(X), *rest) for X, _, *rest in net.steps]
         self.assertEqual(settings, [(30, 0.5, 2)] * 2 + [(30, 0.125, 2)] * 2)
 
@@ -339,10 +327,6 @@ class Runs(Program):
         self.assertEqual(moving, "0:40 epoch 1/2, 1:30 left: mini-batch 1/2, loss 0")
         self.assertRegex(over, "^0:50 epoch 1/2: loss 0.1250, error 50.00 %; test loss")
 
-    def test_elsewhere_no_line_moves(self):
-        out = self.run_recorder(Recorder(during=lambda what: time.sleep(0.25)), "--epochs", 1)
-        self.assertNotIn("left", out)
-
 
 class Files(Folder):
     def load(self):
@@ -390,10 +374,9 @@ class Files(Folder):
 
     def test_only_mnist_itself_in_the_folder_of_mnist_py(self):
         self.patch(mnist, "HERE", self.folder.resolve())
-        for zipped in (True, False):
-            self.write(zipped=zipped)
-            with self.assertRaisesRegex(ValueError, "train-images.*: not of MNIST; .* --data DIR"):
-                self.load()
+        self.write()
+        with self.assertRaisesRegex(ValueError, "train-images.*: not of MNIST; .* --data DIR"):
+            self.load()
 
     @unittest.skipUnless(REAL, "the real files are not at hand")
     def test_the_real_mnist(self):
@@ -512,13 +495,9 @@ class Downloads(Folder):
 class CommandLine(Program):
     def test_a_run_and_its_last_line(self):
         out = self.run_program("flat", *self.data(), "--epochs", 20, "--batch-size", 8)
-        lines = out.splitlines()
-        self.assertEqual(len(lines), 22)
-        self.assertEqual(lines[0], "Training flat (cnn_sg) on 60 images, testing on 30")
-        self.assertRegex(lines[-2], rf"^\d:\d\d epoch 20/20: {FIGURES}; test {FIGURES}$")
-        self.assertRegex(lines[-1], r"^Test set: loss 0.\d{4}, error [0-9]\.\d\d %$")
-        self.assertEqual(lines[-1].removeprefix("Test set: "), lines[-2].split("test ")[1])
-        self.assertLess(max(map(len, lines)), 80)
+        *_, epoch, last = out.splitlines()
+        self.assertRegex(last, r"^Test set: loss 0.\d{4}, error [0-9]\.\d\d %$")  # it learns
+        self.assertEqual(last.removeprefix("Test set: "), epoch.split("test ")[1])
 
     def test_other_sizes_and_numbers_of_classes(self):
         data = self.data(n=40, rows=26, columns=20, classes=12)
@@ -542,7 +521,7 @@ class CommandLine(Program):
         with mock.patch("sys.argv", ["mnist.py", "flat", *map(str, arguments)]):
             return mnist.choose_data(mnist.parse_arguments())
 
-    def test_split_shuffles_all_images_with_their_labels(self):
+    def test_split_shuffles_all_and_samples_are_the_first(self):
         data = self.data()
         sets = self.choose(*data, "--split", 0.8, "--seed", 1)
         self.assertEqual([(len(x), len(y)) for x, y in sets], [(72, 72), (18, 18)])
@@ -554,9 +533,6 @@ class CommandLine(Program):
         for split in (0, 0.000001, 0.9999, 1, 2):
             with self.assertRaisesRegex(ValueError, "--split .*: one part has none of the 90 im"):
                 self.choose(*data, "--split", split)
-
-    def test_samples_are_the_first_ones(self):
-        data = self.data()
         sets = self.choose(*data, "--samples", 40)
         self.assertEqual([(len(x), len(y)) for x, y in sets], [(40, 40), (30, 30)])
         np.testing.assert_array_equal(sets[0][0], mnist.load_mnist(data[1])[0][0][:40])
@@ -578,39 +554,35 @@ class CommandLine(Program):
         self.assertEqual((weights.read_bytes(), self.names()), (before, ["data", "weights.npz"]))
 
     def test_an_option_that_is_wrong_is_named_with_status_2(self):
-        file, missing = self.folder / "file", self.folder / "no.npz"
-        file.touch()
+        missing = self.folder / "no.npz"
         cases = [
-            ("", "model"),
-            ("cnm", "invalid choice: 'cnm'"),
+            ("", "model"), ("cnm", "invalid choice: 'cnm'"),
             ("cnn --epochs 1.5", "--epochs: invalid int value: '1.5'"),
             ("cnn --epochs -1", "--epochs: expected a number >= 0, got -1"),
             ("cnn --epochs 0", "--epochs 0 need --load"),
+            ("cnn --read x.png", "--read and .* need --load"),
             ("cnn --batch-size 0", "--batch-size: expected a number >= 1, got 0"),
             ("cnn --samples 0", "--samples: expected a number >= 1, got 0"),
-            ("cnn --learning-rate fast", "--learning-rate: invalid float value: 'fast'"),
             ("cnn --decay nan", "--decay: expected a number >= 0, got nan"),
             ("cnn --decay inf", "--decay: expected a number >= 0, got inf"),
             ("cnn --drawn --data .", "not allowed with argument"),
             (f"cnn --load {missing}", "--load: there is no file .*no.npz"),
-            ("cnn --read x.png", "--read and .* need --load"),
             (f"cnn --save {self.folder}", "cannot be written"),
-            (f"cnn --save {os.devnull}", "cannot be written"),
-            (f"cnn --plot {file / 'p.png'}", "cannot be written"),
-        ]
+            (f"cnn --save {missing / 'w.npz'}", "cannot be written"),
+            (f"cnn --plot {os.devnull}", "cannot be written"),
+        ]  # fmt: skip
         for arguments, message in cases:
             with self.subTest(arguments=arguments):
                 errors = self.run_main(*arguments.split(), code=2)
                 self.assertRegex(errors.splitlines()[-1], f"^mnist.py: error: .*{message}")
-        self.assertEqual(self.names(), ["file"])
+        self.assertEqual(self.names(), [])
 
     def test_options_that_are_not_given(self):
-        for model, defaults in mnist.DEFAULTS.items():
-            with mock.patch("sys.argv", ["mnist.py", model, "--decay", "0.3"]):
-                options = vars(mnist.parse_arguments())
-            expected = {**defaults, "decay": 0.3, "batch_size": 32, "weight_decay": 0, "seed": None,
-                        "version": "sg", "drawn": False, "mpi": False, "split": None}  # fmt: skip
-            self.assertEqual({name: options[name] for name in expected}, expected)
+        with mock.patch("sys.argv", ["mnist.py", "cnn", "--decay", "0.3"]):
+            options = vars(mnist.parse_arguments())
+        expected = {**mnist.DEFAULTS["cnn"], "decay": 0.3, "batch_size": 32, "weight_decay": 0,
+                    "seed": None, "version": "sg", "drawn": False, "mpi": False}  # fmt: skip
+        self.assertEqual({name: options[name] for name in expected}, expected)
         told = "".join(self.run_main("--help").split())  # wherever its lines end
         self.assertIn("Defaults:flat--epochs12--learning-rate0.2--decay0.8;cnn--epochs6", told)
 
@@ -659,20 +631,6 @@ class CommandLine(Program):
         self.assertRegex(out, r"\nStopped in epoch \d+/1000000, after \d+ mini-batches in all.\n")
         self.assertRegex(out.splitlines()[-1], rf"^Test set: {FIGURES}$")
         self.assertTrue(weights.exists())
-
-    @unittest.skipUnless(POSIX, "on Windows, Ctrl-C would reach the tests, too")
-    def test_a_second_ctrl_c_quits_at_once(self):
-        data = self.data(n=2000, rows=28, columns=28)
-        with self.start("cnn", "naive", *data, "--batch-size", 2000) as process:
-            self.assertIn("Training cnn", process.stdout.readline())
-            time.sleep(0.2)
-            for _ in range(2):
-                process.send_signal(signal.SIGINT)
-                time.sleep(0.3)
-            out, errors = process.communicate(timeout=10)
-        self.assertEqual((process.returncode, errors), (130, ""))
-        self.assertIn("Ctrl-C", out)
-        self.assertNotIn("Test set", out)
 
     def test_alone_with_the_layers_it_trains_and_says_what_an_option_lacks(self):
         for name in ("mnist.py", "cnn_sg.py"):
