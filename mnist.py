@@ -89,7 +89,7 @@ def run(cnn, sets, options):
     names = ("epochs", "learning_rate", "decay", "batch_size", "weight_decay", "seed")
     settings = {name: getattr(options, name) for name in names}
     history, tests, where, status = [], [], f"epoch 1/{options.epochs}", 0
-    start, shown, base = time.monotonic(), 0, math.log(classes)
+    start, shown, base = time.monotonic(), 0, math.log(classes)  # base: the loss of a guess
     width = os.get_terminal_size().columns - 1 if sys.stdout.isatty() else 0
     erase = f"\r{' ' * width}\r" if width else ""  # only on a terminal, a line moves
     try:
@@ -155,6 +155,8 @@ def load_mnist(folder):
     Images are uint8 (n, rows, columns, 1), labels uint8 (n,). Raises ValueError, ConnectionError.
     """
     folder, arrays, foreign = Path(folder), {}, []
+    if not folder.is_dir():
+        raise NotADirectoryError(f"{folder}: expected a folder of MNIST files, got none")
     for name in FILES:
         for path in filter(Path.exists, (folder / f"{name}.gz", folder / name)):
             arrays[name], is_mnist = read_idx(path, name)
@@ -165,8 +167,7 @@ def load_mnist(folder):
         arrays[name], _ = read_idx(download(name, folder), name)
     x, y, x_test, y_test = (arrays[name] for name in FILES)
     if len(x) != len(y) or len(x_test) != len(y_test) or x.shape[1:] != x_test.shape[1:]:
-        shapes = f"{x.shape}, {y.shape}, {x_test.shape}, {y_test.shape}"
-        raise ValueError(f"{folder}: images and labels do not match: {shapes}")
+        raise ValueError(f"{folder}: no match: {x.shape} {y.shape} {x_test.shape} {y_test.shape}")
     return (x[..., None], y), (x_test[..., None], y_test)
 
 
@@ -180,9 +181,8 @@ def read_idx(path, name):
     try:
         if path.suffix == ".gz":
             content = gzip.decompress(content)
-        axes = 3 if "images" in name else 1
-        shape = np.frombuffer(content, ">u4", axes, offset=4)
-        array = np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(shape)
+        shape = np.frombuffer(content, ">u4", 3 if "images" in name else 1, offset=4)
+        array = np.frombuffer(content, np.uint8, offset=4 + 4 * len(shape)).reshape(shape)
     except Exception as damage:  # noqa: BLE001 - gzip alone raises four kinds
         raise ValueError(f"{path}: not a whole IDX file ({damage}); move it away") from None
     return array, hashlib.sha256(content).hexdigest() == FILES[name]

@@ -356,9 +356,9 @@ class Files(Folder):
                  (images, gzip.compress(whole + b"1")), (images, gzip.compress(whole[:7])),
                  (images, gzip.compress(short)), (labels, packed)]  # fmt: skip
         cases = [(name, content, f"{name}: not a whole IDX file") for name, content in wrong]
-        cases += [(labels, gzip.compress(short), r"\(60, 6, 7\), \(59,\)"),
-                  ("t10k-images-idx3-ubyte.gz", gzip.compress(zeros), "do not match"),
-                  ("t10k-labels-idx1-ubyte.gz", gzip.compress(short), "do not match")]  # fmt: skip
+        cases += [(labels, gzip.compress(short), r"\(60, 6, 7\) \(59,\)"),
+                  ("t10k-images-idx3-ubyte.gz", gzip.compress(zeros), "no match"),
+                  ("t10k-labels-idx1-ubyte.gz", gzip.compress(short), "no match")]  # fmt: skip
         for name, content, message in cases:
             with self.subTest(name=name, content=content[:20]):
                 path = self.folder / name
@@ -371,6 +371,8 @@ class Files(Folder):
                 self.assertEqual(path.read_bytes(), content)
                 path.write_bytes(kept)
         self.load()
+        with self.assertRaisesRegex(OSError, "none: expected a folder of MNIST files, got none"):
+            mnist.load_mnist(self.folder / "none")
 
     def test_only_mnist_itself_in_the_folder_of_mnist_py(self):
         self.patch(mnist, "HERE", self.folder.resolve())
