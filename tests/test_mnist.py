@@ -571,8 +571,8 @@ class CommandLine(Program):
             (f"cnn --load {missing}", "--load: there is no file .*no.npz"),
             (f"cnn --save {self.folder}", "cannot be written"),
             (f"cnn --save {missing / 'w.npz'}", "cannot be written"),
-            (f"cnn --plot {os.devnull}", "cannot be written"),
         ]  # fmt: skip
+        cases += [(f"cnn --plot {os.devnull}", "cannot be written")] * POSIX
         for arguments, message in cases:
             with self.subTest(arguments=arguments):
                 errors = self.run_main(*arguments.split(), code=2)
