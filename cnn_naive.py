@@ -77,7 +77,9 @@ class Layer:
         fan_out = fan_in // W_shape[-2] * W_shape[-1]
         variance = 2 / fan_in if self.initialization == "He" else 2 / (fan_in + fan_out)
         if self.W is None:
-            self.W, self.b = self.rng.normal(0, math.sqrt(variance), W_shape), np.zeros(b_shape)
+            self.W = self.rng.normal(0, math.sqrt(variance), W_shape)
+        if self.b is None:
+            self.b = np.zeros(b_shape)
         have, need = (np.shape(self.W), np.shape(self.b)), (W_shape, b_shape)
         self.check(have == need, f"an input that fits W and b {have}", f"one for {need}")
         self.W, self.b = np.asarray(self.W, dtype), np.asarray(self.b, dtype)
@@ -311,6 +313,7 @@ class Network:
 
     def evaluate(self, X, Y):
         """Return (A, loss, error): the output, the mean loss, the fraction of wrong answers."""
+        self.layers[-1].check(len(X) == len(Y), f"labels for {len(X)} samples", len(Y))
         outputs, loss, error = [], 0.0, 0.0
         for start in range(0, len(X) or 1, 64):
             outputs.append(self._forward(X[start : start + 64]))
@@ -366,6 +369,8 @@ class Network:
         if any(array is None for array in arrays):
             raise ValueError("Network.save: expected weights, got none: train or predict first")
         path = os.path.realpath(path)  # a link stays a link
+        if os.path.exists(path) and not os.path.isfile(path):
+            raise ValueError(f"Network.save: expected a file, got {path}")
         with tempfile.TemporaryDirectory(suffix=".part", prefix=f"{path}.") as folder:
             np.savez(f"{folder}/weights.npz", repr(self.layers), *arrays)
             os.replace(f"{folder}/weights.npz", path)
@@ -374,11 +379,12 @@ class Network:
         """Take the weights that a network of the same layers saved; return this network."""
         with open(path, "rb") as file:
             try:
-                saved_layers, *arrays = np.load(file).values()
+                saved, *arrays = np.load(file).values()
+                saved = saved.item()  # the repr of the layers
             except Exception:  # noqa: BLE001 - anything can be wrong with a file from elsewhere
                 raise ValueError(f"{path}: expected a whole file of Network.save") from None
-        if str(saved_layers) != repr(self.layers) or len(arrays) != len(self._weights()):
-            raise ValueError(f"{path}: expected weights of {self.layers}, not of {saved_layers}")
+        if saved != repr(self.layers) or len(arrays) != len(self._weights()):
+            raise ValueError(f"{path}: expected weights of {self.layers}, got those of {saved}")
         for (layer, name), array in zip(self._weights(), arrays):
             setattr(layer, name, array)
         return self
@@ -392,7 +398,7 @@ class Network:
                 count = sum(getattr(layer, name).size for name in layer.weights)
                 total += count
             lines.append(f"{str(layer):36}{output:>16}{count:>12}")
-        return "\n".join([*lines, f"{'total':52}{total:>12}"])
+        return "\n".join([*lines, f"{'total':52}{total or '?':>12}"])
 
 
 # What serves the layers without being the idea. To copy a layer, take the imports, `Layer`, the
