@@ -114,7 +114,7 @@ class WrongCalls(Case):
             layer = m.ConvLayer(np.int64(2), [np.int8(3), np.uint16(1)], np.int32(1), np.int64(0))
             self.assertEqual(str(layer), "ConvLayer(2, (3, 1), 1, 0)")
 
-    def test_labels(self):
+    def test_samples_and_labels_of_a_network(self):
         X, Y = np.ones((64, 6)), np.eye(4)[np.zeros(64, int)]
         for m in MODULES:
             net, twin = (m.Network([m.FCLayer(3), m.FCLayer_Softmax(4)], 5) for _ in range(2))
@@ -122,6 +122,8 @@ class WrongCalls(Case):
                 for method, more in (net.train, [0.1]), (net.gradients, []), (net.evaluate, []):
                     message = r"^FCLayer_Softmax\(4\): expected .*labels.*64"
                     self.assert_refused(message, method, X, labels, *more)
+            self.assert_refused("not empty", net.predict, X[:0])
+            self.assert_refused("not empty", net.evaluate, X[:0], Y[:0])
             self.assertEqual(net.train(X, Y, 0.1)[1:], twin.train(X, Y, 0.1)[1:])
 
     def test_layers_that_make_no_network(self):
