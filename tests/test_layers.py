@@ -257,6 +257,8 @@ class Weights(Case):
         X, Y = images_and_labels(3)
         for module, decay in itertools.product(MODULES, ([], [0.2])):
             net, twin = network(module), network(module)
+            for each in net, twin:
+                each.train(X, Y, 0.5)  # from now on, biases are not 0
             loss, error = net.gradients(X, Y)
             before = copy.deepcopy(net.layers)
             net.step(0.5, *decay)
