@@ -124,7 +124,7 @@ class WrongCalls(Case):
                     self.assert_refused(message, method, X, labels, *more)
             self.assert_refused("not empty", net.predict, X[:0])
             self.assert_refused("not empty", net.evaluate, X[:0], Y[:0])
-            self.assertEqual(net.train(X, Y, 0.1)[1:], twin.train(X, Y, 0.1)[1:])
+            assert_same(net.train(X, Y, 0.1)[1:], twin.train(X, Y, 0.1)[1:])
 
     def test_layers_that_make_no_network(self):
         X = np.ones((2, 4))
@@ -242,16 +242,19 @@ class Weights(Case):
                 self.assertFalse(layer.b.any())
 
     def test_weights_may_be_set_before_or_after_the_first_forward_pass(self):
-        X, W, b = np.random.default_rng(12).random((3, 4, 5))[:, :, :4]
+        rng = np.random.default_rng(12)
+        X, W, b = rng.random((3, 4)), rng.random((4, 2)), rng.random(2)
         for module in MODULES:
-            before, after = module.FCLayer(4), module.FCLayer(4)
+            before, after, only_b = module.FCLayer(2), module.FCLayer(2), module.FCLayer(2)
             after.forward_propagate(X)
             for layer in before, after:
-                for W_now, b_now in (W.copy(), b[0].copy()), (np.eye(4, dtype=int), [1, 2, 3, 4]):
+                for W_now, b_now in (W, b), ([[1, 2], [3, 4], [5, 6], [7, 8]], [9, 10]):
                     layer.W, layer.b = W_now, b_now
                     assert_same(layer.forward_propagate(X), X @ W_now + b_now, 1e-6)
-                layer.W = np.ones((5, 4))
-                self.assert_refused(r"\(5, 4\).*got .*\(4, 4\)", layer.forward_propagate, X)
+                layer.W = np.ones((5, 2))
+                self.assert_refused(r"\(5, 2\).*got .*\(4, 2\)", layer.forward_propagate, X)
+            only_b.b = b
+            assert_same(only_b.forward_propagate(X), X @ only_b.W + b)
 
     def test_a_step_goes_down_the_gradient_and_weight_decay_leaves_biases_alone(self):
         X, Y = images_and_labels(3)
@@ -262,7 +265,9 @@ class Weights(Case):
             loss, error = net.gradients(X, Y)
             before = copy.deepcopy(net.layers)
             net.step(0.5, *decay)
-            self.assertEqual(twin.train(X, Y, 0.5, *decay), (twin.layers, loss, error))
+            layers, *from_before_the_step = twin.train(X, Y, 0.5, *decay)
+            self.assertIs(layers, twin.layers)
+            assert_same(from_before_the_step, (loss, error))
             for layer, old, trained in zip(net.layers, before, twin.layers):
                 if layer.weights:
                     assert_same(layer.W, old.W - 0.5 * (old.dW + sum(decay) * old.W))
