@@ -248,7 +248,7 @@ class Weights(Case):
             before, after, only_b = module.FCLayer(2), module.FCLayer(2), module.FCLayer(2)
             after.forward_propagate(X)
             for layer in before, after:
-                for W_now, b_now in (W, b), ([[1, 2], [3, 4], [5, 6], [7, 8]], [9, 10]):
+                for W_now, b_now in (W, b), (np.arange(8).reshape(4, 2), np.arange(2)):
                     layer.W, layer.b = W_now, b_now
                     assert_same(layer.forward_propagate(X), X @ W_now + b_now, 1e-6)
                 layer.W = np.ones((5, 2))
