@@ -36,6 +36,7 @@ import im2col
 import cnn_naive
 import cnn_sg
 import mnist
+from extras.drawn import draw_digits
 
 SG, NAIVE, EAGER, LAST, JAX = "cnn_sg", "cnn_naive", "PyTorch", "channels_last", "JAX"
 IM2COL = {"4 index arrays": im2col.index_arrays, "1 index array": im2col.one_index_array,
@@ -62,7 +63,7 @@ LAYERS = (  # input (n_m, ih, iw, n_c); number of filters, None for max-pooling;
 
 def digits(batch):
     """20 mini-batches of drawn digits: (20, batch, 28, 28, 1) and (20, batch, 10)."""
-    images, labels = mnist.draw_digits(20 * batch, seed=1)
+    images, labels = draw_digits(20 * batch, seed=1)
     X = mnist.scale(images).reshape(20, batch, 28, 28, 1)
     return X, np.eye(10, dtype=np.float32)[labels].reshape(20, batch, 10)
 
@@ -391,20 +392,26 @@ def draw(steps, whole, path):
 SECTIONS = {each.__name__: each for each in (networks, layers, naive, shares, runs)}
 
 
+def positive(text):
+    """A converter for argparse: text to an integer of at least 1."""
+    if int(text) < 1:
+        raise ValueError
+    return int(text)
+
+
 def parse_arguments():
-    number = mnist.at_least(1, int)
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     add = parser.add_argument
     names = "; ".join(f"{name}: {each.__doc__}" for name, each in SECTIONS.items())
     add("sections", nargs="*", metavar="SECTION",
         help=f"{names} (default: all but runs, which take long)")
     add("--quick", action="store_true", help="less than a minute, without PyTorch and JAX")
-    add("--threads", type=number, action="append", metavar="N",
+    add("--threads", type=positive, action="append", metavar="N",
         help="threads of each side in networks and layers; may be repeated (default: 1, all cores)")
-    add("--rounds", type=number, metavar="N", help="of each race (default: 15; quick: 3)")
-    add("--runs", type=number, default=5, metavar="N", help="of each model (default: 5)")
+    add("--rounds", type=positive, metavar="N", help="of each race (default: 15; quick: 3)")
+    add("--runs", type=positive, default=5, metavar="N", help="of each model (default: 5)")
     add("--data", type=Path, default=HERE.parent, metavar="DIR", help="with the files of MNIST")
-    add("--plot", type=mnist.writable, metavar="FILE.png",
+    add("--plot", type=Path, metavar="FILE.png",
         help="draw networks (and runs) against PyTorch; needs matplotlib")
     options = parser.parse_args()
     if unknown := set(options.sections) - set(SECTIONS):

@@ -29,6 +29,7 @@ sys.path.insert(0, str(HERE.parent))
 
 import cnn_sg
 import mnist
+from extras import drawn
 
 # Of the windows of a group, one after another: colours that colour-blind eyes tell apart (Okabe
 # and Ito, 2008), and hatches for grey print. The last is of cells in no window.
@@ -162,10 +163,10 @@ def draw_one_group(data):
 
 
 def draw_digits(data):
-    """Digits of mnist.draw_digits beside the first ones of the test set of MNIST."""
+    """Digits of extras/drawn.py beside the first ones of the test set of MNIST."""
     axes = new_axes(21.4, 7.4)  # a cell is a digit
     _, real = mnist.load_mnist(data)
-    halves = {"drawn by mnist.py --drawn": mnist.draw_digits(400, seed=1), "MNIST": real}
+    halves = {"drawn by mnist.py --drawn": drawn.draw_digits(400, seed=1), "MNIST": real}
     for x, (title, (images, labels)) in zip((0.2, 11.2), halves.items()):
         write(axes, x + 5, 0.6, title, LARGE)
         columns = [np.vstack(images[labels == digit][:6, :, :, 0]) for digit in range(10)]
