@@ -234,7 +234,9 @@ class Plots(test_mnist.Program):
         self.assertEqual([len(axes.get_xticks()) for axes in pictures], [0] * 3)
         filters, first, _ = (axes.images[0].get_array() for axes in pictures)
         np.testing.assert_array_equal(filters[:3, :3], net.layers[0].W[:, :, 0, 0])
+        self.assertTrue(np.ma.getmaskarray(filters)[:, 3].all())  # a gap between them
         np.testing.assert_array_equal(first, x[7, :, :, 0])
+        self.assertEqual(len(figure.axes), 2 + 1 + 10)
         flat = cnn_sg.Network([cnn_sg.FlatLayer(), cnn_sg.FCLayer_Softmax(3)], 1)
         without, titles = self.figure(plot_training, [], tests[1:], flat, *test_set, "name")
         self.assertNotIn("filters of the first layer", titles)
