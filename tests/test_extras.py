@@ -94,6 +94,14 @@ class AsMnist(unittest.TestCase):
         rows = np.flatnonzero(ink.any(axis=1))
         self.assertEqual((np.ptp(rows), np.count_nonzero(ink[rows[0]]), ink.max()), (19, 4, 255))
 
+    def test_a_digit_with_its_mass_at_an_edge_is_not_cut(self):
+        pixels = rectangle(box=(10, 70, 20, 26))
+        pixels[40, 20:80] = 0  # a long thin arm
+        image = read.as_mnist(pixels)
+        self.assertEqual(np.flatnonzero(image.any(axis=0)).tolist(), list(range(8, 28)))
+        image = read.as_mnist(pixels[:, ::-1])
+        self.assertEqual(np.flatnonzero(image.any(axis=0)).tolist(), list(range(20)))
+
     def test_a_pixel_is_the_mean_of_those_it_covers(self):
         shares = [[0.4, 0.4, 0.2, 0, 0], [0, 0, 0.2, 0.4, 0.4]]
         np.testing.assert_allclose(read.overlaps(5, 2), shares)
@@ -237,6 +245,7 @@ class Plots(test_mnist.Program):
         self.assertTrue(np.ma.getmaskarray(filters)[:, 3].all())  # a gap between them
         np.testing.assert_array_equal(first, x[7, :, :, 0])
         self.assertEqual(len(figure.axes), 2 + 1 + 10)
+        self.assertEqual(figure.get_size_inches().tolist(), [9.5, 4.6])
         flat = cnn_sg.Network([cnn_sg.FlatLayer(), cnn_sg.FCLayer_Softmax(3)], 1)
         without, titles = self.figure(plot_training, [], tests[1:], flat, *test_set, "name")
         self.assertNotIn("filters of the first layer", titles)
@@ -262,6 +271,7 @@ class Plots(test_mnist.Program):
         np.testing.assert_allclose([bar.get_width() for bar in bars.patches], 100 * answers)
         self.assertEqual((bars.get_xlim(), bars.get_ylim()), ((0, 100), (9.5, -0.5)))
         self.assertEqual(bars.get_xlabel(), "probability, %")
+        self.assertEqual(bars.get_yticks().tolist(), list(range(10)))
         flat = cnn_sg.Network([cnn_sg.FlatLayer(), cnn_sg.FCLayer_Softmax(10)], 1)
         single, _ = self.figure(plot_pictures, results[:1], flat)
         self.assertEqual([axes.get_visible() for axes in single.axes], [True, True, False, True])
