@@ -45,10 +45,11 @@ def pytorch_model(net, channels_last):
             W, b = layer.W.transpose(3, 2, 0, 1), layer.b.ravel()
             module = nn.Conv2d(W.shape[1], layer.n_f, W.shape[2:], layer.s, layer.p)
         else:
-            W, b = layer.W[:, :-1], layer.W[:, -1]
+            W, b = layer.W, layer.b
             if len(shape) == 3:  # PyTorch flattens (channels, height, width)
-                W = W.reshape(-1, *shape).transpose(0, 3, 1, 2).reshape(W.shape)
-            module = nn.Linear(W.shape[1], len(W))
+                W = W.reshape(*shape, -1).transpose(2, 0, 1, 3).reshape(W.shape)
+            W = W.T
+            module = nn.Linear(*layer.W.shape)
         if layer.weights:
             module.weight.data, module.bias.data = torch.tensor(W), torch.tensor(b)
         modules += [module, nn.ReLU()] if isinstance(layer, cnn_sg.ReLU) else [module]
@@ -93,6 +94,7 @@ def layer(ours, X, d, channels_last):
 def train(model, seed, folder):
     """What mnist.py does by default; prints the test loss and error after each epoch."""
     torch.manual_seed(seed)
+    mnist.keep_freed_memory()
     defaults = mnist.DEFAULTS[model]
     (x, y), (xt, yt) = mnist.load_mnist(folder)
     net = cnn_sg.Network(mnist.models(cnn_sg, 10)[model], seed)
