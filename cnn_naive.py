@@ -1,11 +1,12 @@
 """Convolutional neural networks in NumPy, as the textbook has them: loops over single numbers.
 
 cnn_sg.py has the same layers, with the same results, by stride groups: compare the two files.
-Images, and what layers make of them, are (n_m, height, width, channels). In code and formulas,
-    m, c, f       are a sample of n_m, a channel of n_c, a filter of n_f
+Images, and the maps that convolutions make of them, are (n_m, height, width, channels).
+
+    m, c, f       sample of n_m, channel of n_c, filter of n_f
     i, j          row and column of an output, which has oh x ow
     k, l          row and column in a filter, and in a window of the input, which have fh x fw
-    ih, iw        height and width of the input, with padding p; windows are s, the stride, apart
+    ih, iw        height and width of the input, with padding p; windows start a stride s apart
     A_prev, Z, A  input of a layer; output before and after the activation g: A = g(Z)
     W, b, dX      weights; biases; the derivative of the loss with respect to X
 """
@@ -21,14 +22,14 @@ class Layer:
     """What layers share. A layer is its formulas: one for the way forward, one for each derivative.
 
     One of your own derives from Layer. It has forward_propagate(input), which keeps self.A and
-    returns it, and input_gradient(dZ), which returns dA_prev. If it learns: `weights`, names of
-    arrays, and weight_gradients(dZ), which keeps dW for W. If it can be the last: loss(Y).
-    An activation is a class like ReLU. In ConvLayer_ReLU(ReLU, ConvLayer) it comes first, since of
-    two classes with a g, Python takes the first one's. Never write into an argument, and keep its
-    dtype: a float32 array times np.where(Z > 0, 1, 0.1) is float64, times a Python float it is not.
+    returns it, and input_gradient(dZ), which returns dA_prev. If it learns: `weights`, the names
+    of its arrays, and weight_gradients(dZ), which keeps dW for W. A last layer has loss(Y), too.
+    An activation of your own derives from Layer and has g(Z), which returns A, and
+    times_g_prime(dA), which returns dZ = dA g'(Z), from self.A alone; see ReLU, ConvLayer_ReLU.
+    Write into no argument, and keep its dtype: np.where(A > 0, 1, 0.1) would be float64.
     """
 
-    arguments = ()  # of the constructor: repr shows them, and load compares what repr shows
+    arguments = ()  # those of the constructor, as repr shows them and Network.load compares them
     weights = ()
     W = b = dW = db = A = None  # the first input tells their shapes
     initialization = "Glorot"
@@ -43,6 +44,10 @@ class Layer:
     def weight_gradients(self, dZ):
         pass  # nothing learns
 
+    def check(self, condition, expected, got):
+        if not condition:
+            raise ValueError(f"{self}: expected {expected}, got {got}")
+
     def gradients(self, dA):
         """Keep dW and db, and return dA_prev."""
         self.check(self.A is not None, "forward_propagate before gradients", "none yet")
@@ -53,40 +58,38 @@ class Layer:
 
     def step(self, learning_rate, weight_decay=0.0):
         """W -= learning_rate (dW + weight_decay W); the same for b, but biases do not decay."""
-        learning_rate = float(learning_rate)  # a NumPy float64 would make dW float64
         for name in self.weights:
-            W, dW = getattr(self, name), getattr(self, f"d{name}")  # then b, db
+            W, dW = getattr(self, name), getattr(self, f"d{name}")  # or b, db
             self.check(dW is not None, "gradients before step", "none yet")
-            if name == "W" and weight_decay:
-                W *= 1 - learning_rate * float(weight_decay)
+            if name == "W" and weight_decay > 0:
+                dW = dW + weight_decay * W
             W -= learning_rate * dW
 
     def backpropagate(self, dA, learning_rate):
-        """Both in a row, for a layer without a Network; return dA_prev."""
+        """gradients, then step, for a layer that is in no Network. Returns dA_prev."""
         dA_prev = self.gradients(dA)
         self.step(learning_rate)
         return dA_prev
 
-    def first_weights(self, dtype, W_shape, b_shape):
-        """Draw W, if there is none, as He et al. (2015) for ReLU, else Glorot and Bengio (2010)."""
-        fan_in, fan_out = math.prod(W_shape[:-1]), math.prod(W_shape[:-2]) * W_shape[-1]
+    def make_weights(self, dtype, W_shape, b_shape):
+        """Draw W as He et al. (2015) for ReLU, else Glorot and Bengio (2010); or check W and b."""
+        fan_in = math.prod(W_shape[:-1])  # fh fw n_c, or n_in: numbers that make one output
+        fan_out = fan_in // W_shape[-2] * W_shape[-1]
         variance = 2 / fan_in if self.initialization == "He" else 2 / (fan_in + fan_out)
-        W = self.rng.normal(0, math.sqrt(variance), W_shape) if self.W is None else self.W
-        b = np.zeros(b_shape) if self.b is None else self.b
-        shapes = np.shape(W), np.shape(b)
-        self.check(shapes == (W_shape, b_shape), f"W and b of {W_shape}, {b_shape}", shapes)
-        self.W, self.b = np.asarray(W, dtype), np.asarray(b, dtype)
-
-    def check(self, condition, expected, got):
-        if not condition:
-            raise ValueError(f"{self}: expected {expected}, got {got}")
+        if self.W is None:
+            self.W = self.rng.normal(0, math.sqrt(variance), W_shape)
+        if self.b is None:
+            self.b = np.zeros(b_shape)
+        have, need = (np.shape(self.W), np.shape(self.b)), (W_shape, b_shape)
+        self.check(have == need, f"an input that fits W and b {have}", f"one for {need}")
+        self.W, self.b = np.asarray(self.W, dtype), np.asarray(self.b, dtype)
 
     def __repr__(self):
         return f"{type(self).__name__}({', '.join(map(str, self.arguments))})"
 
 
 class ReLU(Layer):
-    """The rectified linear unit, g(Z) = max(0, Z). g' is 1 where Z > 0, elsewhere 0."""
+    """The rectified linear unit, g(Z) = max(0, Z). g' is 1 where Z > 0, as A is, elsewhere 0."""
 
     initialization = "He"
 
@@ -118,13 +121,12 @@ class ConvLayer(Layer):
     def forward_propagate(self, input):
         """(n_m, height, width, n_c) -> (n_m, oh, ow, n_f), oh = (height + 2p - fh) // s + 1."""
         fh, fw, s, p, n_f = self.fh, self.fw, self.s, self.p, self.n_f
-        A_prev = _check_input(self, input, 4)
+        A_prev = _floats(self, input, ndim=4)
         A_prev = np.pad(A_prev, ((0, 0), (p, p), (p, p), (0, 0)))
         n_m, ih, iw, n_c = A_prev.shape
-        oh, ow = (ih - fh) // s + 1, (iw - fw) // s + 1
-        self.check(min(oh, ow) > 0, f"at least {fh} x {fw} pixels, with padding", f"{ih} x {iw}")
-        self.first_weights(A_prev.dtype, (fh, fw, n_c, n_f), (1, 1, 1, n_f))
-        Z = np.empty((n_m, oh, ow, n_f), A_prev.dtype)
+        self.check(ih >= fh and iw >= fw, f"{fh} x {fw} pixels or more", f"{ih} x {iw}")
+        self.make_weights(A_prev.dtype, (fh, fw, n_c, n_f), (1, 1, 1, n_f))
+        Z = np.empty((n_m, (ih - fh) // s + 1, (iw - fw) // s + 1, n_f), A_prev.dtype)
         for m, i, j, f in np.ndindex(Z.shape):  # four nested loops
             window = A_prev[m, s * i : s * i + fh, s * j : s * j + fw]
             Z[m, i, j, f] = np.sum(window * self.W[..., f]) + self.b[0, 0, 0, f]
@@ -132,7 +134,7 @@ class ConvLayer(Layer):
         return self.A
 
     def weight_gradients(self, dZ):
-        """Z = sum(window W) + b: each dZ adds dZ window to dW, and dZ to db."""
+        """Z = sum(window * W) + b, so each dZ adds dZ window to dW, and dZ to db."""
         fh, fw, s = self.fh, self.fw, self.s
         self.dW, self.db = np.zeros_like(self.W), np.zeros_like(self.b)
         for m, i, j, f in np.ndindex(dZ.shape):
@@ -141,12 +143,12 @@ class ConvLayer(Layer):
             self.db[..., f] += dZ[m, i, j, f]
 
     def input_gradient(self, dZ):
-        """Z = sum(window W) + b: each dZ adds dZ W to the derivatives of its window."""
+        """Z = sum(window * W) + b, so each dZ adds dZ W to the derivatives of its window."""
         fh, fw, s, p = self.fh, self.fw, self.s, self.p
         dA_prev = np.zeros_like(self.A_prev)
         for m, i, j, f in np.ndindex(dZ.shape):
-            dwindow = dA_prev[m, s * i : s * i + fh, s * j : s * j + fw]  # a view of dA_prev
-            dwindow += dZ[m, i, j, f] * self.W[..., f]
+            dwindow = dA_prev[m, s * i : s * i + fh, s * j : s * j + fw]
+            dwindow += dZ[m, i, j, f] * self.W[..., f]  # dwindow is a view: this changes dA_prev
         ih, iw = dA_prev.shape[1:3]
         return dA_prev[:, p : ih - p, p : iw - p]  # not p:-p, as p may be 0
 
@@ -156,7 +158,7 @@ class ConvLayer_ReLU(ReLU, ConvLayer):
 
 
 class PoolLayer(Layer):
-    """Pooling makes one number of each window of each channel; the subclasses say how."""
+    """One number for each window of each channel: `pool` says which, `share` is the way back."""
 
     def __init__(self, filter_width, stride=1):
         self.fh, self.fw = _height_and_width(self, filter_width)
@@ -165,14 +167,14 @@ class PoolLayer(Layer):
 
     def forward_propagate(self, input):
         """(n_m, ih, iw, n_c) -> (n_m, oh, ow, n_c), oh = (ih - fh) // s + 1."""
-        fh, fw, s, A_prev = self.fh, self.fw, self.s, _check_input(self, input, 4)
+        fh, fw, s = self.fh, self.fw, self.s
+        A_prev = _floats(self, input, ndim=4)
         n_m, ih, iw, n_c = A_prev.shape
-        oh, ow = (ih - fh) // s + 1, (iw - fw) // s + 1
-        self.check(min(oh, ow) > 0, f"at least {fh} x {fw} pixels", f"{ih} x {iw}")
-        self.A_prev, self.A = A_prev, np.empty((n_m, oh, ow, n_c), A_prev.dtype)
-        for m, i, j, c in np.ndindex(self.A.shape):
-            window = A_prev[m, s * i : s * i + fh, s * j : s * j + fw, c]
-            self.A[m, i, j, c] = self.pool(window)
+        self.check(ih >= fh and iw >= fw, f"{fh} x {fw} pixels or more", f"{ih} x {iw}")
+        A = np.empty((n_m, (ih - fh) // s + 1, (iw - fw) // s + 1, n_c), A_prev.dtype)
+        for m, i, j, c in np.ndindex(A.shape):
+            A[m, i, j, c] = self.pool(A_prev[m, s * i : s * i + fh, s * j : s * j + fw, c])
+        self.A_prev, self.A = A_prev, A
         return self.A
 
     def input_gradient(self, dA):
@@ -182,7 +184,7 @@ class PoolLayer(Layer):
         for m, i, j, c in np.ndindex(dA.shape):
             window = self.A_prev[m, s * i : s * i + fh, s * j : s * j + fw, c]
             dwindow = dA_prev[m, s * i : s * i + fh, s * j : s * j + fw, c]
-            self.share(dA[m, i, j, c], window, dwindow)
+            self.share(dA[m, i, j, c], window, dwindow)  # adds to dwindow, and so to dA_prev
         return dA_prev
 
 
@@ -194,8 +196,7 @@ class PoolLayer_Max(PoolLayer):
 
     def share(self, dA, window, dwindow):
         """All to the largest pixel; of several, to the first, row by row."""
-        k, l = np.unravel_index(np.argmax(window), window.shape)
-        dwindow[k, l] += dA
+        dwindow.flat[np.argmax(window)] += dA
 
 
 class PoolLayer_Avg(PoolLayer):
@@ -214,13 +215,13 @@ class FlatLayer(Layer):
 
     def forward_propagate(self, input):
         """(n_m, ...) -> (n_m, n), row-major."""
-        self.A_prev = _check_input(self, input, np.ndim(input))
-        self.A = self.A_prev.reshape(len(self.A_prev), -1)
+        A_prev = _floats(self, input, ndim=None)
+        self.A_prev_shape, self.A = A_prev.shape, A_prev.reshape(len(A_prev), -1)
         return self.A
 
     def input_gradient(self, dA):
-        """(n_m, n) -> (n_m, ...), back to where each number came from."""
-        return dA.reshape(self.A_prev.shape)
+        """(n_m, n) -> (n_m, ...): each derivative goes where its number came from."""
+        return dA.reshape(self.A_prev_shape)
 
 
 class FCLayer(Layer):
@@ -234,18 +235,18 @@ class FCLayer(Layer):
 
     def forward_propagate(self, input):
         """(n_m, n_in) -> (n_m, num_neurons)."""
-        A_prev, n = _check_input(self, input, 2), self.num_neurons
-        self.first_weights(A_prev.dtype, (A_prev.shape[1], n), (n,))
+        A_prev, n = _floats(self, input, ndim=2), self.num_neurons
+        self.make_weights(A_prev.dtype, (A_prev.shape[1], n), (n,))
         self.A_prev, self.Z = A_prev, A_prev @ self.W + self.b
         self.A = self.g(self.Z)
         return self.A
 
     def weight_gradients(self, dZ):
-        """Z = A_prev W + b, hence dW = A_prev^T dZ, and db is the sum of dZ."""
+        """Z = A_prev W + b, so dW = A_prev^T dZ, and db is the sum of dZ over the samples."""
         self.dW, self.db = self.A_prev.T @ dZ, dZ.sum(axis=0)
 
     def input_gradient(self, dZ):
-        """(n_m, num_neurons) -> (n_m, n_in): dA_prev = dZ W^T."""
+        """(n_m, num_neurons) -> (n_m, n_in). Z = A_prev W + b, so dA_prev = dZ W^T."""
         return dZ @ self.W.T
 
 
@@ -254,7 +255,7 @@ class FCLayer_ReLU(ReLU, FCLayer):
 
 
 class FCLayer_Sigmoid(FCLayer):
-    """Fully connected, g(Z) = 1 / (1 + exp(-Z)). Each output answers a question: 1 for yes."""
+    """Fully connected, g(Z) = 1 / (1 + exp(-Z)): the probability of yes, for each question."""
 
     def g(self, Z):
         return np.exp(-np.logaddexp(0, -Z))  # logaddexp(0, x) = log(1 + exp(x)), no overflow
@@ -263,11 +264,10 @@ class FCLayer_Sigmoid(FCLayer):
         return dA * self.A * (1 - self.A)  # g' = g (1 - g)
 
     def loss(self, Y):
-        """Binary cross-entropy L = -sum(Y log A + (1 - Y) log(1 - A)) / n_m.
-
-        Returns (L, error, dZ): the fraction of wrong answers, and dZ = dA g' = (A - Y) / n_m.
-        """
-        L = np.sum(Y * np.logaddexp(0, -self.Z) + (1 - Y) * np.logaddexp(0, self.Z)) / len(Y)
+        """Binary cross-entropy L = -sum(Y log A + (1 - Y) log(1 - A)) / n_m, the fraction of wrong
+        answers, and dZ = dA g', of which all but (A - Y) / n_m cancels out."""
+        log_A, log_1_A = -np.logaddexp(0, -self.Z), -np.logaddexp(0, self.Z)  # of A, 1 - A
+        L = -np.sum(Y * log_A + (1 - Y) * log_1_A) / len(Y)
         return L, np.mean((self.A > 0.5) != (Y > 0.5)), (self.A - Y) / len(Y)
 
 
@@ -282,15 +282,12 @@ class FCLayer_Softmax(FCLayer):
         return np.exp(self.log_g(Z))
 
     def times_g_prime(self, dA):
-        """dZ_j = A_j (dA_j - sum over k of dA_k A_k), as dA_k / dZ_j = A_k ((j == k) - A_j)."""
+        """dZ_j = A_j (dA_j - sum over k of dA_k A_k), as A_k depends on all Z_j of its sample."""
         return self.A * (dA - (dA * self.A).sum(axis=1, keepdims=True))
 
     def loss(self, Y):
-        """Categorical cross-entropy L = -sum(Y log A) / n_m.
-
-        Returns (L, error, dZ): the fraction of wrong answers, and dZ = (A - Y) / n_m. That is what
-        times_g_prime makes of dA = -Y / A / n_m, as the Y of a sample add up to 1.
-        """
+        """Categorical cross-entropy L = -sum(Y log A) / n_m, the fraction of wrong answers, and dZ,
+        of which all but (A - Y) / n_m cancels out, as the Y of a sample add up to 1."""
         L = -np.sum(Y * self.log_g(self.Z)) / len(Y)
         return L, np.mean(self.A.argmax(axis=1) != Y.argmax(axis=1)), (self.A - Y) / len(Y)
 
@@ -304,36 +301,40 @@ class Network:
 
     def __init__(self, layers, seed=None):
         self.layers, rng = list(layers), np.random.default_rng(seed)
-        if not 0 < len(self.layers) == len(set(self.layers)):
+        if not self.layers or len(set(self.layers)) < len(self.layers):
             raise ValueError(f"Network: expected layers, none of them twice, got {self.layers}")
         for layer in self.layers:
             layer.rng = rng
 
     def predict(self, X):
-        """Return the output for X, any number of samples, 64 in memory at a time."""
-        starts = range(0, len(X) or 1, 64)  # the first layer refuses 0 samples
-        return np.concatenate([self._forward(X[k : k + 64]) for k in starts])
+        """Return the output for X: any number of samples, of which 64 at a time are in memory."""
+        starts = range(0, len(X) or 1, 64)  # or 1: the first layer is to refuse 0 samples
+        return np.concatenate([self._forward(X[start : start + 64]) for start in starts])
 
     def evaluate(self, X, Y):
         """Return (A, loss, error): the output, the mean loss, the fraction of wrong answers."""
-        outputs, sums = [], np.zeros(2)
-        for k in range(0, len(X) or 1, 64):
-            outputs.append(self._forward(X[k : k + 64]))
-            loss, error, _ = self._loss(Y[k : k + 64])
-            sums += len(outputs[-1]) * np.array([loss, error])
-        return np.concatenate(outputs), *(sums / len(X)).tolist()
+        self.layers[-1].check(len(X) == len(Y), f"labels for {len(X)} samples", len(Y))
+        outputs, loss, error = [], 0.0, 0.0
+        for start in range(0, len(X) or 1, 64):
+            outputs.append(self._forward(X[start : start + 64]))
+            loss_64, error_64, _ = self._loss(Y[start : start + 64])
+            loss += loss_64 * len(outputs[-1]) / len(X)
+            error += error_64 * len(outputs[-1]) / len(X)
+        return np.concatenate(outputs), loss, error
 
     def gradients(self, X, Y):
         """Let every layer keep the derivatives of the mean loss; return (loss, error)."""
         self._forward(X)
         loss, error, dZ = self._loss(Y)
-        learning = [k for k, layer in enumerate(self.layers) if layer.weights]
-        self.layers[-1].check(learning, "weights in a layer of the network", "none")
-        for k in range(len(self.layers) - 1, learning[0], -1):
-            self.layers[k].weight_gradients(dZ)
-            dA = self.layers[k].input_gradient(dZ)
-            dZ = self.layers[k - 1].times_g_prime(dA)
-        self.layers[learning[0]].weight_gradients(dZ)  # nobody needs its input_gradient
+        learns = [bool(each.weights) for each in self.layers]
+        layer = self.layers[-1]
+        layer.check(any(learns), "a layer with weights in the network", "none")
+        for before in reversed(self.layers[learns.index(True) : -1]):
+            layer.weight_gradients(dZ)
+            dA = layer.input_gradient(dZ)
+            dZ = before.times_g_prime(dA)
+            layer = before
+        layer.weight_gradients(dZ)  # the first that learns: nobody needs its input_gradient
         return loss, error
 
     def step(self, learning_rate, weight_decay=0.0):
@@ -342,7 +343,7 @@ class Network:
             layer.step(learning_rate, weight_decay)
 
     def train(self, X, Y, learning_rate, weight_decay=0.0):
-        """Both for one mini-batch; return (layers, loss, error) from before the step."""
+        """gradients, then step. Returns (layers, loss, error), both from before the step."""
         loss, error = self.gradients(X, Y)
         self.step(learning_rate, weight_decay)
         return self.layers, loss, error
@@ -359,11 +360,17 @@ class Network:
         loss, error, dZ = last.loss(Y.astype(last.A.dtype))
         return float(loss), float(error), dZ
 
+    def _weights(self):
+        return [(layer, name) for layer in self.layers for name in layer.weights]
+
     def save(self, path):
         """Write the weights to path as .npz: whole, or not at all."""
-        arrays = [getattr(layer, name) for layer, name in self._places()]
-        self.layers[0].check(all(W is not None for W in arrays), "weights to save", "none yet")
+        arrays = [getattr(layer, name) for layer, name in self._weights()]
+        if any(array is None for array in arrays):
+            raise ValueError("Network.save: expected weights, got none: train or predict first")
         path = os.path.realpath(path)  # a link stays a link
+        if os.path.exists(path) and not os.path.isfile(path):
+            raise ValueError(f"Network.save: expected a file, got {path}")
         with tempfile.TemporaryDirectory(suffix=".part", prefix=f"{path}.") as folder:
             np.savez(f"{folder}/weights.npz", repr(self.layers), *arrays)
             os.replace(f"{folder}/weights.npz", path)
@@ -372,17 +379,15 @@ class Network:
         """Take the weights that a network of the same layers saved; return this network."""
         with open(path, "rb") as file:
             try:
-                found, *arrays = np.load(file).values()  # it refuses pickles: they could run code
+                saved, *arrays = np.load(file).values()
+                saved = saved.item()  # the repr of the layers
             except Exception:  # noqa: BLE001 - anything can be wrong with a file from elsewhere
                 raise ValueError(f"{path}: expected a whole file of Network.save") from None
-        if str(found) != repr(self.layers) or len(arrays) != len(self._places()):
-            raise ValueError(f"{path}: expected weights of {self.layers}, got those of {found}")
-        for (layer, name), W in zip(self._places(), arrays):
-            setattr(layer, name, W)
+        if saved != repr(self.layers) or len(arrays) != len(self._weights()):
+            raise ValueError(f"{path}: expected weights of {self.layers}, got those of {saved}")
+        for (layer, name), array in zip(self._weights(), arrays):
+            setattr(layer, name, array)
         return self
-
-    def _places(self):
-        return [(layer, name) for layer in self.layers for name in layer.weights]
 
     def __str__(self):
         lines, total = [f"{'layer':36}{'output':>16}{'parameters':>12}"], 0
@@ -392,8 +397,8 @@ class Network:
                 output = " x ".join(map(str, layer.A.shape[1:]))
                 count = sum(getattr(layer, name).size for name in layer.weights)
                 total += count
-            lines.append(f"{layer!r:36}{output:>16}{count:>12}")
-        return "\n".join([*lines, f"{'total':52}{total:>12}"])
+            lines.append(f"{str(layer):36}{output:>16}{count:>12}")
+        return "\n".join([*lines, f"{'total':52}{total or '?':>12}"])
 
 
 # What serves the layers without being the idea. To copy a layer, take the imports, `Layer`, the
@@ -411,10 +416,10 @@ def _height_and_width(layer, size):
     return [_integer(layer, "filter_width", each) for each in pair]
 
 
-def _check_input(layer, input, ndim):
-    """Return a mini-batch of ndim axes as floats, in the dtype that the weights have or get."""
+def _floats(layer, input, ndim):
+    """Return a mini-batch, with ndim axes unless that is None, in the dtype of the weights."""
     input = np.asarray(input)
-    valid = input.ndim == ndim and input.size > 0
-    layer.check(valid, f"a mini-batch of {ndim} axes, not empty", f"shape {input.shape}")
+    valid = input.size > 0 and input.ndim == (ndim or max(2, input.ndim))
+    layer.check(valid, f"a mini-batch of {ndim or 2} axes, not empty", f"shape {input.shape}")
     dtype = input.dtype if layer.W is None else np.asarray(layer.W).dtype
     return input.astype(dtype if dtype.kind == "f" else np.float32, copy=False)

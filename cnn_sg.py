@@ -1,12 +1,14 @@
 """Convolutional neural networks in NumPy, by stride groups.
 
 cnn_naive.py has the same layers, with the same results, as loops over single numbers: compare the
-two files. Here NumPy multiplies all windows of a row at once, and adds a whole group at once.
-Images, and what layers make of them, are (n_m, height, width, channels). In code and formulas,
-    m, c, f       are a sample of n_m, a channel of n_c, a filter of n_f
+two files. Here, forward, a matrix product does a whole row of windows; backward, where windows
+overlap, their derivatives are added one stride group after another.
+Images, and the maps that convolutions make of them, are (n_m, height, width, channels).
+
+    m, c, f       sample of n_m, channel of n_c, filter of n_f
     i, j          row and column of an output, which has oh x ow
     k, l          row and column in a filter, and in a window of the input, which have fh x fw
-    ih, iw        height and width of the input, with padding p; windows are s, the stride, apart
+    ih, iw        height and width of the input, with padding p; windows start a stride s apart
     A_prev, Z, A  input of a layer; output before and after the activation g: A = g(Z)
     W, b, dX      weights; biases; the derivative of the loss with respect to X
 """
@@ -22,53 +24,51 @@ from numpy.lib.stride_tricks import sliding_window_view
 def stride_groups(A, f, s, axis):
     """Cut an axis of A into windows of f elements, s apart, one stride group after another.
 
-    Windows that overlap cannot be added to all at once: NumPy keeps only one of several additions
-    to the same element. Try it with A = np.zeros(3): of two windows of 2 elements,
-    windows = sliding_window_view(A, 2, writeable=True), `windows += 1` makes A 1, 1, 1, and not
-    1, 2, 1. A stride group is every g-th window, g = ceil(f / s). Its windows start g * s >= f
-    apart, so they do not overlap, and `group += ...` is right.
-    Yields pairs: outputs, a slice, tells which windows are in the group; group is a view of them,
-    with two axes, windows and f, in place of the one.
+    A stride group is every g-th window, g = ceil(f / s). Its windows start g * s >= f apart, so
+    they do not overlap, and `group += ...` is right. On all windows at once it is not, as NumPy
+    keeps only one of several additions to an element. Try it: A = np.zeros(3) has two windows
+    of 2, and sliding_window_view(A, 2, writeable=True)[:] += 1 makes it 1, 1, 1, not 1, 2, 1.
+    Yields pairs: the slice of the outputs that the windows of the group belong to; the group, a
+    view of A with the axes windows and f in front, and without the one that was cut.
     """
-    before, g = (slice(None),) * axis, math.ceil(f / s)
-    windows = sliding_window_view(A, f, axis, writeable=True)  # f is its last axis
-    windows = np.moveaxis(windows, -1, axis + 1)[(*before, slice(None, None, s))]
-    for t in range(min(g, windows.shape[axis])):  # there may be fewer windows than g
-        outputs = slice(t, None, g)  # the windows t, t + g, t + 2 g, ...
-        yield outputs, windows[(*before, outputs)]
+    windows = sliding_window_view(A, f, axis, writeable=True)  # with a new axis, f, behind
+    windows = np.moveaxis(windows, (axis, -1), (0, 1))[::s]
+    g = math.ceil(f / s)
+    for t in range(min(g, len(windows))):
+        outputs = slice(t, None, g)  # t, t + g, t + 2 g, ...
+        yield outputs, windows[outputs]
 
 
 def window_matrices(A, fh, fw, s):
     """View the windows of A (n_m, ih, iw, n_c) as matrices (oh, fh * (fw * n_c + 1), ow * n_m).
 
-    There is a matrix for each row of outputs. A column of it is a window, row by row, with a 1
-    after each row. Windows side by side are copied, so there are fw copies of A. Those below each
-    other are only looked at: the matrices overlap in memory.
+    A matrix has a row of outputs: each column is a window. Windows side by side are copied, row by
+    row, with a 1 for b at the end of each row. Windows below each other are not: fh rows, one after
+    the other in memory, are a matrix as they stand, and the next matrix begins s rows further on.
     """
     windows = sliding_window_view(A, fw, axis=2)[:, :, ::s]  # (n_m, ih, ow, n_c, fw)
     n_m, ih, ow, n_c, _ = windows.shape
-    rows = np.empty((ih, fw * n_c + 1, ow * n_m), A.dtype)
+    rows = np.empty((ih, fw * n_c + 1, ow * n_m), A.dtype)  # samples last: long runs of memory
     rows[:, -1] = 1
-    pixels = rows[:, :-1].reshape(ih, fw, n_c, ow, n_m)  # a view: this fills rows
-    pixels[...] = windows.transpose(1, 4, 3, 2, 0)
+    pixels = rows[:, :-1].reshape(ih, fw, n_c, ow, n_m)
+    pixels[...] = windows.transpose(1, 4, 3, 2, 0)  # pixels is a view: this fills rows
     matrices = sliding_window_view(rows, fh, axis=0)[::s]  # (oh, fw * n_c + 1, ow * n_m, fh)
-    return np.moveaxis(matrices, -1, 1).reshape(len(matrices), -1, ow * n_m)
+    return np.moveaxis(matrices, -1, 1).reshape(len(matrices), -1, ow * n_m)  # still a view
 
 
 def add_windows(dmatrices, shape, fh, fw, s):
-    """The way back: each pixel gets the sum over all windows that hold it.
+    """The reverse: an array of this shape, (n_m, ih, iw, n_c), each pixel the sum over its windows.
 
-    dmatrices are as window_matrices makes them, without the ones: (oh, fh * fw * n_c, ow * n_m).
-    Returns an array of this shape, (n_m, ih, iw, n_c).
+    dmatrices are (oh, fh * fw * n_c, ow * n_m), as window_matrices makes them, without the ones.
     """
     n_m, ih, iw, n_c = shape
     drows = np.zeros((ih, fw * n_c, dmatrices.shape[2]), dmatrices.dtype)
     for outputs, group in stride_groups(drows, fh, s, axis=0):  # windows below each other
         group += dmatrices[outputs].reshape(group.shape)  # group is a view: this changes drows
-    dwindows = drows.reshape(ih, fw, n_c, -1, n_m).transpose(0, 2, 3, 1, 4)
+    dwindows = drows.reshape(ih, fw, n_c, -1, n_m).transpose(3, 1, 0, 2, 4)
     dA = np.zeros((ih, n_c, iw, n_m), drows.dtype)
     for outputs, group in stride_groups(dA, fw, s, axis=2):  # windows side by side
-        group += dwindows[:, :, outputs]
+        group += dwindows[outputs]
     return dA.transpose(3, 0, 2, 1)
 
 
@@ -76,14 +76,14 @@ class Layer:
     """What layers share. A layer is its formulas: one for the way forward, one for each derivative.
 
     One of your own derives from Layer. It has forward_propagate(input), which keeps self.A and
-    returns it, and input_gradient(dZ), which returns dA_prev. If it learns: `weights`, names of
-    arrays, and weight_gradients(dZ), which keeps dW for W. If it can be the last: loss(Y).
-    An activation is a class like ReLU. In ConvLayer_ReLU(ReLU, ConvLayer) it comes first, since of
-    two classes with a g, Python takes the first one's. Never write into an argument, and keep its
-    dtype: a float32 array times np.where(Z > 0, 1, 0.1) is float64, times a Python float it is not.
+    returns it, and input_gradient(dZ), which returns dA_prev. If it learns: `weights`, the names
+    of its arrays, and weight_gradients(dZ), which keeps dW for W. A last layer has loss(Y), too.
+    An activation of your own derives from Layer and has g(Z), which returns A, and
+    times_g_prime(dA), which returns dZ = dA g'(Z), from self.A alone; see ReLU, ConvLayer_ReLU.
+    Write into no argument, and keep its dtype: np.where(A > 0, 1, 0.1) would be float64.
     """
 
-    arguments = ()  # of the constructor: repr shows them, and load compares what repr shows
+    arguments = ()  # those of the constructor, as repr shows them and Network.load compares them
     weights = ()
     W = b = dW = db = A = None  # the first input tells their shapes
     initialization = "Glorot"
@@ -98,6 +98,10 @@ class Layer:
     def weight_gradients(self, dZ):
         pass  # nothing learns
 
+    def check(self, condition, expected, got):
+        if not condition:
+            raise ValueError(f"{self}: expected {expected}, got {got}")
+
     def gradients(self, dA):
         """Keep dW and db, and return dA_prev."""
         self.check(self.A is not None, "forward_propagate before gradients", "none yet")
@@ -108,40 +112,38 @@ class Layer:
 
     def step(self, learning_rate, weight_decay=0.0):
         """W -= learning_rate (dW + weight_decay W); the same for b, but biases do not decay."""
-        learning_rate = float(learning_rate)  # a NumPy float64 would make dW float64
         for name in self.weights:
-            W, dW = getattr(self, name), getattr(self, f"d{name}")  # then b, db
+            W, dW = getattr(self, name), getattr(self, f"d{name}")  # or b, db
             self.check(dW is not None, "gradients before step", "none yet")
-            if name == "W" and weight_decay:
-                W *= 1 - learning_rate * float(weight_decay)
+            if name == "W" and weight_decay > 0:
+                dW = dW + weight_decay * W
             W -= learning_rate * dW
 
     def backpropagate(self, dA, learning_rate):
-        """Both in a row, for a layer without a Network; return dA_prev."""
+        """gradients, then step, for a layer that is in no Network. Returns dA_prev."""
         dA_prev = self.gradients(dA)
         self.step(learning_rate)
         return dA_prev
 
-    def first_weights(self, dtype, W_shape, b_shape):
-        """Draw W, if there is none, as He et al. (2015) for ReLU, else Glorot and Bengio (2010)."""
-        fan_in, fan_out = math.prod(W_shape[:-1]), math.prod(W_shape[:-2]) * W_shape[-1]
+    def make_weights(self, dtype, W_shape, b_shape):
+        """Draw W as He et al. (2015) for ReLU, else Glorot and Bengio (2010); or check W and b."""
+        fan_in = math.prod(W_shape[:-1])  # fh fw n_c, or n_in: numbers that make one output
+        fan_out = fan_in // W_shape[-2] * W_shape[-1]
         variance = 2 / fan_in if self.initialization == "He" else 2 / (fan_in + fan_out)
-        W = self.rng.normal(0, math.sqrt(variance), W_shape) if self.W is None else self.W
-        b = np.zeros(b_shape) if self.b is None else self.b
-        shapes = np.shape(W), np.shape(b)
-        self.check(shapes == (W_shape, b_shape), f"W and b of {W_shape}, {b_shape}", shapes)
-        self.W, self.b = np.asarray(W, dtype), np.asarray(b, dtype)
-
-    def check(self, condition, expected, got):
-        if not condition:
-            raise ValueError(f"{self}: expected {expected}, got {got}")
+        if self.W is None:
+            self.W = self.rng.normal(0, math.sqrt(variance), W_shape)
+        if self.b is None:
+            self.b = np.zeros(b_shape)
+        have, need = (np.shape(self.W), np.shape(self.b)), (W_shape, b_shape)
+        self.check(have == need, f"an input that fits W and b {have}", f"one for {need}")
+        self.W, self.b = np.asarray(self.W, dtype), np.asarray(self.b, dtype)
 
     def __repr__(self):
         return f"{type(self).__name__}({', '.join(map(str, self.arguments))})"
 
 
 class ReLU(Layer):
-    """The rectified linear unit, g(Z) = max(0, Z). g' is 1 where Z > 0, elsewhere 0."""
+    """The rectified linear unit, g(Z) = max(0, Z). g' is 1 where Z > 0, as A is, elsewhere 0."""
 
     initialization = "He"
 
@@ -173,34 +175,32 @@ class ConvLayer(Layer):
     def forward_propagate(self, input):
         """(n_m, height, width, n_c) -> (n_m, oh, ow, n_f), oh = (height + 2p - fh) // s + 1."""
         fh, fw, s, p, n_f = self.fh, self.fw, self.s, self.p, self.n_f
-        A_prev = _check_input(self, input, 4)
-        if p > 0:
+        A_prev = _floats(self, input, ndim=4)
+        if p > 0:  # np.pad would copy, even without padding
             A_prev = np.pad(A_prev, ((0, 0), (p, p), (p, p), (0, 0)))
-        n_m, ih, iw, n_c = A_prev.shape
-        oh, ow = (ih - fh) // s + 1, (iw - fw) // s + 1
-        self.check(min(oh, ow) > 0, f"at least {fh} x {fw} pixels, with padding", f"{ih} x {iw}")
-        self.first_weights(A_prev.dtype, (fh, fw, n_c, n_f), (1, 1, 1, n_f))
-        self.A_prev_shape, self.matrices = A_prev.shape, window_matrices(A_prev, fh, fw, s)
-        Wb = np.zeros((fh, fw * n_c + 1, n_f), A_prev.dtype)  # each column a filter, and its bias
-        Wb[:, :-1] = self.W.reshape(fh, fw * n_c, n_f)
-        Wb[0, -1] = self.b.reshape(n_f)  # of the fh ones of a window, the first is for b
+        n_m, ih, iw, n_c = self.A_prev_shape = A_prev.shape
+        self.check(ih >= fh and iw >= fw, f"{fh} x {fw} pixels or more", f"{ih} x {iw}")
+        self.make_weights(A_prev.dtype, (fh, fw, n_c, n_f), (1, 1, 1, n_f))
+        self.matrices = window_matrices(A_prev, fh, fw, s)
+        Wb = np.pad(self.W.reshape(fh, fw * n_c, n_f), ((0, 0), (0, 1), (0, 0)))
+        Wb[0, -1] = self.b.reshape(n_f)  # for the first of the fh ones of a window
         Z = self.matrices.transpose(0, 2, 1) @ Wb.reshape(-1, n_f)  # (oh, ow * n_m, n_f)
-        self.A = self.g(Z.reshape(oh, ow, n_m, n_f).transpose(2, 0, 1, 3))
+        self.A = self.g(Z.reshape(len(Z), -1, n_m, n_f).transpose(2, 0, 1, 3))
         return self.A
 
     def weight_gradients(self, dZ):
-        """Z = matrix^T Wb for each row of outputs. So dWb is the sum of matrix dZ."""
-        dZ = dZ.transpose(1, 2, 0, 3).reshape(len(self.matrices), -1, self.n_f)
+        """Z = matrix^T Wb for each row of outputs, so dWb is the sum of matrix dZ."""
+        dZ = dZ.transpose(1, 2, 0, 3).reshape(len(self.matrices), -1, self.n_f)  # as Z was
         dWb = (self.matrices @ dZ).sum(axis=0).reshape(self.fh, -1, self.n_f)
         self.dW, self.db = dWb[:, :-1].reshape(self.W.shape), dWb[0, -1].reshape(self.b.shape)
 
     def input_gradient(self, dZ):
-        """Z = matrix^T W + b. So dmatrix = W dZ^T; a pixel has the sum over its windows."""
+        """Z = matrix^T W + b, so dmatrix = W dZ^T. A pixel gets the sum over its windows."""
         dZ = dZ.transpose(1, 2, 0, 3).reshape(len(self.matrices), -1, self.n_f)
         dmatrices = self.W.reshape(-1, self.n_f) @ dZ.transpose(0, 2, 1)
         dA_prev = add_windows(dmatrices, self.A_prev_shape, self.fh, self.fw, self.s)
-        ih, iw, p = *self.A_prev_shape[1:3], self.p
-        return dA_prev[:, p : ih - p, p : iw - p]  # not p:-p, as p may be 0
+        ih, iw = dA_prev.shape[1:3]
+        return dA_prev[:, self.p : ih - self.p, self.p : iw - self.p]  # p may be 0
 
 
 class ConvLayer_ReLU(ReLU, ConvLayer):
@@ -208,7 +208,7 @@ class ConvLayer_ReLU(ReLU, ConvLayer):
 
 
 class PoolLayer(Layer):
-    """Pooling makes one number of each window of each channel; the subclasses say how."""
+    """One number for each window of each channel: `pool` says which, `share` is the way back."""
 
     def __init__(self, filter_width, stride=1):
         self.fh, self.fw = _height_and_width(self, filter_width)
@@ -217,22 +217,24 @@ class PoolLayer(Layer):
 
     def forward_propagate(self, input):
         """(n_m, ih, iw, n_c) -> (n_m, oh, ow, n_c), oh = (ih - fh) // s + 1."""
-        fh, fw, s, A_prev = self.fh, self.fw, self.s, _check_input(self, input, 4)
+        fh, fw, s = self.fh, self.fw, self.s
+        A_prev = _floats(self, input, ndim=4)
         ih, iw = A_prev.shape[1:3]
-        self.check(ih >= fh and iw >= fw, f"at least {fh} x {fw} pixels", f"{ih} x {iw}")
-        self.A_prev = _samples_inside(A_prev)
-        windows = sliding_window_view(self.A_prev, (fh, fw), axis=(1, 2))
+        self.check(ih >= fh and iw >= fw, f"{fh} x {fw} pixels or more", f"{ih} x {iw}")
+        self.A_prev, windows = A_prev, sliding_window_view(A_prev, (fh, fw), axis=(1, 2))
         self.windows = windows[:, ::s, ::s]  # (n_m, oh, ow, n_c, fh, fw)
         self.A = self.pool(self.windows)
         return self.A
 
     def input_gradient(self, dA):
         """Each pixel of a window gets its share of the derivative by the window's output."""
-        dA, dA_prev = _samples_inside(dA), np.zeros_like(self.A_prev)
-        for rows, down in stride_groups(dA_prev, self.fh, self.s, axis=1):
-            for columns, group in stride_groups(down, self.fw, self.s, axis=3):
-                dwindows = group.transpose(0, 1, 3, 5, 2, 4)  # in the order of self.windows
-                self.share((slice(None), rows, columns), dA, dwindows)
+        dA = np.ascontiguousarray(dA.transpose(1, 2, 0, 3)).transpose(2, 0, 1, 3)
+        dA_prev = np.zeros_like(self.A_prev)
+        for rows, bands in stride_groups(dA_prev, self.fh, self.s, axis=1):
+            for columns, group in stride_groups(bands, self.fw, self.s, axis=3):
+                dwindows = group.transpose(4, 2, 0, 5, 3, 1)  # in the order of self.windows
+                of = (slice(None), rows, columns)
+                self.share(dA[of], self.A[of], self.windows[of], dwindows)  # adds to dA_prev
         return dA_prev
 
 
@@ -242,14 +244,12 @@ class PoolLayer_Max(PoolLayer):
     def pool(self, windows):
         return windows.max(axis=(4, 5))
 
-    def share(self, group, dA, dwindows):
+    def share(self, dA, A, windows, dwindows):
         """All to the largest pixel; of several, to the first, row by row."""
-        dA, A, windows = dA[group], self.A[group], self.windows[group]
-        free = np.ones_like(A, bool)  # windows whose gradient is still to be given
+        free = np.ones_like(A, bool)  # windows that have not given their gradient yet
         for k, l in np.ndindex(self.fh, self.fw):
-            largest = windows[..., k, l] == A
-            largest &= free
-            free &= ~largest
+            largest = (windows[..., k, l] == A) & free
+            free ^= largest
             if self.s >= max(self.fh, self.fw):  # there is one group: = is faster than +=
                 np.multiply(dA, largest, out=dwindows[..., k, l])
             else:
@@ -262,9 +262,9 @@ class PoolLayer_Avg(PoolLayer):
     def pool(self, windows):
         return windows.mean(axis=(4, 5))
 
-    def share(self, group, dA, dwindows):
+    def share(self, dA, A, windows, dwindows):
         """The same to every pixel."""
-        dwindows += (dA[group] / (self.fh * self.fw))[..., None, None]
+        dwindows += (dA / (self.fh * self.fw))[..., None, None]
 
 
 class FlatLayer(Layer):
@@ -272,13 +272,13 @@ class FlatLayer(Layer):
 
     def forward_propagate(self, input):
         """(n_m, ...) -> (n_m, n), row-major."""
-        self.A_prev = _check_input(self, input, np.ndim(input))
-        self.A = self.A_prev.reshape(len(self.A_prev), -1)
+        A_prev = _floats(self, input, ndim=None)
+        self.A_prev_shape, self.A = A_prev.shape, A_prev.reshape(len(A_prev), -1)
         return self.A
 
     def input_gradient(self, dA):
-        """(n_m, n) -> (n_m, ...), back to where each number came from."""
-        return dA.reshape(self.A_prev.shape)
+        """(n_m, n) -> (n_m, ...): each derivative goes where its number came from."""
+        return dA.reshape(self.A_prev_shape)
 
 
 class FCLayer(Layer):
@@ -292,18 +292,18 @@ class FCLayer(Layer):
 
     def forward_propagate(self, input):
         """(n_m, n_in) -> (n_m, num_neurons)."""
-        A_prev, n = _check_input(self, input, 2), self.num_neurons
-        self.first_weights(A_prev.dtype, (A_prev.shape[1], n), (n,))
+        A_prev, n = _floats(self, input, ndim=2), self.num_neurons
+        self.make_weights(A_prev.dtype, (A_prev.shape[1], n), (n,))
         self.A_prev, self.Z = A_prev, A_prev @ self.W + self.b
         self.A = self.g(self.Z)
         return self.A
 
     def weight_gradients(self, dZ):
-        """Z = A_prev W + b, hence dW = A_prev^T dZ, and db is the sum of dZ."""
+        """Z = A_prev W + b, so dW = A_prev^T dZ, and db is the sum of dZ over the samples."""
         self.dW, self.db = self.A_prev.T @ dZ, dZ.sum(axis=0)
 
     def input_gradient(self, dZ):
-        """(n_m, num_neurons) -> (n_m, n_in): dA_prev = dZ W^T."""
+        """(n_m, num_neurons) -> (n_m, n_in). Z = A_prev W + b, so dA_prev = dZ W^T."""
         return dZ @ self.W.T
 
 
@@ -312,7 +312,7 @@ class FCLayer_ReLU(ReLU, FCLayer):
 
 
 class FCLayer_Sigmoid(FCLayer):
-    """Fully connected, g(Z) = 1 / (1 + exp(-Z)). Each output answers a question: 1 for yes."""
+    """Fully connected, g(Z) = 1 / (1 + exp(-Z)): the probability of yes, for each question."""
 
     def g(self, Z):
         return np.exp(-np.logaddexp(0, -Z))  # logaddexp(0, x) = log(1 + exp(x)), no overflow
@@ -321,11 +321,10 @@ class FCLayer_Sigmoid(FCLayer):
         return dA * self.A * (1 - self.A)  # g' = g (1 - g)
 
     def loss(self, Y):
-        """Binary cross-entropy L = -sum(Y log A + (1 - Y) log(1 - A)) / n_m.
-
-        Returns (L, error, dZ): the fraction of wrong answers, and dZ = dA g' = (A - Y) / n_m.
-        """
-        L = np.sum(Y * np.logaddexp(0, -self.Z) + (1 - Y) * np.logaddexp(0, self.Z)) / len(Y)
+        """Binary cross-entropy L = -sum(Y log A + (1 - Y) log(1 - A)) / n_m, the fraction of wrong
+        answers, and dZ = dA g', of which all but (A - Y) / n_m cancels out."""
+        log_A, log_1_A = -np.logaddexp(0, -self.Z), -np.logaddexp(0, self.Z)  # of A, 1 - A
+        L = -np.sum(Y * log_A + (1 - Y) * log_1_A) / len(Y)
         return L, np.mean((self.A > 0.5) != (Y > 0.5)), (self.A - Y) / len(Y)
 
 
@@ -340,15 +339,12 @@ class FCLayer_Softmax(FCLayer):
         return np.exp(self.log_g(Z))
 
     def times_g_prime(self, dA):
-        """dZ_j = A_j (dA_j - sum over k of dA_k A_k), as dA_k / dZ_j = A_k ((j == k) - A_j)."""
+        """dZ_j = A_j (dA_j - sum over k of dA_k A_k), as A_k depends on all Z_j of its sample."""
         return self.A * (dA - (dA * self.A).sum(axis=1, keepdims=True))
 
     def loss(self, Y):
-        """Categorical cross-entropy L = -sum(Y log A) / n_m.
-
-        Returns (L, error, dZ): the fraction of wrong answers, and dZ = (A - Y) / n_m. That is what
-        times_g_prime makes of dA = -Y / A / n_m, as the Y of a sample add up to 1.
-        """
+        """Categorical cross-entropy L = -sum(Y log A) / n_m, the fraction of wrong answers, and dZ,
+        of which all but (A - Y) / n_m cancels out, as the Y of a sample add up to 1."""
         L = -np.sum(Y * self.log_g(self.Z)) / len(Y)
         return L, np.mean(self.A.argmax(axis=1) != Y.argmax(axis=1)), (self.A - Y) / len(Y)
 
@@ -362,36 +358,40 @@ class Network:
 
     def __init__(self, layers, seed=None):
         self.layers, rng = list(layers), np.random.default_rng(seed)
-        if not 0 < len(self.layers) == len(set(self.layers)):
+        if not self.layers or len(set(self.layers)) < len(self.layers):
             raise ValueError(f"Network: expected layers, none of them twice, got {self.layers}")
         for layer in self.layers:
             layer.rng = rng
 
     def predict(self, X):
-        """Return the output for X, any number of samples, 64 in memory at a time."""
-        starts = range(0, len(X) or 1, 64)  # the first layer refuses 0 samples
-        return np.concatenate([self._forward(X[k : k + 64]) for k in starts])
+        """Return the output for X: any number of samples, of which 64 at a time are in memory."""
+        starts = range(0, len(X) or 1, 64)  # or 1: the first layer is to refuse 0 samples
+        return np.concatenate([self._forward(X[start : start + 64]) for start in starts])
 
     def evaluate(self, X, Y):
         """Return (A, loss, error): the output, the mean loss, the fraction of wrong answers."""
-        outputs, sums = [], np.zeros(2)
-        for k in range(0, len(X) or 1, 64):
-            outputs.append(self._forward(X[k : k + 64]))
-            loss, error, _ = self._loss(Y[k : k + 64])
-            sums += len(outputs[-1]) * np.array([loss, error])
-        return np.concatenate(outputs), *(sums / len(X)).tolist()
+        self.layers[-1].check(len(X) == len(Y), f"labels for {len(X)} samples", len(Y))
+        outputs, loss, error = [], 0.0, 0.0
+        for start in range(0, len(X) or 1, 64):
+            outputs.append(self._forward(X[start : start + 64]))
+            loss_64, error_64, _ = self._loss(Y[start : start + 64])
+            loss += loss_64 * len(outputs[-1]) / len(X)
+            error += error_64 * len(outputs[-1]) / len(X)
+        return np.concatenate(outputs), loss, error
 
     def gradients(self, X, Y):
         """Let every layer keep the derivatives of the mean loss; return (loss, error)."""
         self._forward(X)
         loss, error, dZ = self._loss(Y)
-        learning = [k for k, layer in enumerate(self.layers) if layer.weights]
-        self.layers[-1].check(learning, "weights in a layer of the network", "none")
-        for k in range(len(self.layers) - 1, learning[0], -1):
-            self.layers[k].weight_gradients(dZ)
-            dA = self.layers[k].input_gradient(dZ)
-            dZ = self.layers[k - 1].times_g_prime(dA)
-        self.layers[learning[0]].weight_gradients(dZ)  # nobody needs its input_gradient
+        learns = [bool(each.weights) for each in self.layers]
+        layer = self.layers[-1]
+        layer.check(any(learns), "a layer with weights in the network", "none")
+        for before in reversed(self.layers[learns.index(True) : -1]):
+            layer.weight_gradients(dZ)
+            dA = layer.input_gradient(dZ)
+            dZ = before.times_g_prime(dA)
+            layer = before
+        layer.weight_gradients(dZ)  # the first that learns: nobody needs its input_gradient
         return loss, error
 
     def step(self, learning_rate, weight_decay=0.0):
@@ -400,7 +400,7 @@ class Network:
             layer.step(learning_rate, weight_decay)
 
     def train(self, X, Y, learning_rate, weight_decay=0.0):
-        """Both for one mini-batch; return (layers, loss, error) from before the step."""
+        """gradients, then step. Returns (layers, loss, error), both from before the step."""
         loss, error = self.gradients(X, Y)
         self.step(learning_rate, weight_decay)
         return self.layers, loss, error
@@ -417,11 +417,17 @@ class Network:
         loss, error, dZ = last.loss(Y.astype(last.A.dtype))
         return float(loss), float(error), dZ
 
+    def _weights(self):
+        return [(layer, name) for layer in self.layers for name in layer.weights]
+
     def save(self, path):
         """Write the weights to path as .npz: whole, or not at all."""
-        arrays = [getattr(layer, name) for layer, name in self._places()]
-        self.layers[0].check(all(W is not None for W in arrays), "weights to save", "none yet")
+        arrays = [getattr(layer, name) for layer, name in self._weights()]
+        if any(array is None for array in arrays):
+            raise ValueError("Network.save: expected weights, got none: train or predict first")
         path = os.path.realpath(path)  # a link stays a link
+        if os.path.exists(path) and not os.path.isfile(path):
+            raise ValueError(f"Network.save: expected a file, got {path}")
         with tempfile.TemporaryDirectory(suffix=".part", prefix=f"{path}.") as folder:
             np.savez(f"{folder}/weights.npz", repr(self.layers), *arrays)
             os.replace(f"{folder}/weights.npz", path)
@@ -430,17 +436,15 @@ class Network:
         """Take the weights that a network of the same layers saved; return this network."""
         with open(path, "rb") as file:
             try:
-                found, *arrays = np.load(file).values()  # it refuses pickles: they could run code
+                saved, *arrays = np.load(file).values()
+                saved = saved.item()  # the repr of the layers
             except Exception:  # noqa: BLE001 - anything can be wrong with a file from elsewhere
                 raise ValueError(f"{path}: expected a whole file of Network.save") from None
-        if str(found) != repr(self.layers) or len(arrays) != len(self._places()):
-            raise ValueError(f"{path}: expected weights of {self.layers}, got those of {found}")
-        for (layer, name), W in zip(self._places(), arrays):
-            setattr(layer, name, W)
+        if saved != repr(self.layers) or len(arrays) != len(self._weights()):
+            raise ValueError(f"{path}: expected weights of {self.layers}, got those of {saved}")
+        for (layer, name), array in zip(self._weights(), arrays):
+            setattr(layer, name, array)
         return self
-
-    def _places(self):
-        return [(layer, name) for layer in self.layers for name in layer.weights]
 
     def __str__(self):
         lines, total = [f"{'layer':36}{'output':>16}{'parameters':>12}"], 0
@@ -450,8 +454,8 @@ class Network:
                 output = " x ".join(map(str, layer.A.shape[1:]))
                 count = sum(getattr(layer, name).size for name in layer.weights)
                 total += count
-            lines.append(f"{layer!r:36}{output:>16}{count:>12}")
-        return "\n".join([*lines, f"{'total':52}{total:>12}"])
+            lines.append(f"{str(layer):36}{output:>16}{count:>12}")
+        return "\n".join([*lines, f"{'total':52}{total or '?':>12}"])
 
 
 # What serves the layers without being the idea. To copy a layer, take the imports, `Layer`, the
@@ -469,15 +473,10 @@ def _height_and_width(layer, size):
     return [_integer(layer, "filter_width", each) for each in pair]
 
 
-def _check_input(layer, input, ndim):
-    """Return a mini-batch of ndim axes as floats, in the dtype that the weights have or get."""
+def _floats(layer, input, ndim):
+    """Return a mini-batch, with ndim axes unless that is None, in the dtype of the weights."""
     input = np.asarray(input)
-    valid = input.ndim == ndim and input.size > 0
-    layer.check(valid, f"a mini-batch of {ndim} axes, not empty", f"shape {input.shape}")
+    valid = input.size > 0 and input.ndim == (ndim or max(2, input.ndim))
+    layer.check(valid, f"a mini-batch of {ndim or 2} axes, not empty", f"shape {input.shape}")
     dtype = input.dtype if layer.W is None else np.asarray(layer.W).dtype
     return input.astype(dtype if dtype.kind == "f" else np.float32, copy=False)
-
-
-def _samples_inside(A):
-    """The same A (n_m, h, w, n_c), stored as (h, w, n_m, n_c): NumPy is fast on such long runs."""
-    return np.ascontiguousarray(A.transpose(1, 2, 0, 3)).transpose(2, 0, 1, 3)
