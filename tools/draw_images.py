@@ -49,7 +49,7 @@ def stride_groups_by_letter(width, size, s):
     groups = {}
     for down, rows in cnn_sg.stride_groups(numbered(width), size, s, axis=0):
         for across, group in cnn_sg.stride_groups(rows, size, s, axis=2):
-            windows = group.transpose(0, 2, 1, 3).reshape(-1, size * size)
+            windows = group.transpose(2, 0, 3, 1).reshape(-1, size * size)
             groups[down.start, across.start] = dict(zip(OUTPUT[down, across].flat, windows))
     return groups
 
