@@ -40,12 +40,11 @@ import mnist
 from extras import drawn
 
 SG, NAIVE, EAGER, LAST, JAX = "cnn_sg", "cnn_naive", "PyTorch", "channels_last", "JAX"
-ONE, ALL = "mnist.py on one core", "on all cores"
+ONE, ALL = "on one core", "on all cores"
 IM2COL = {"4 index arrays": im2col.index_arrays, "1 index array": im2col.one_index_array,
           "slices": im2col.slices, "slices by axis": im2col.slices_by_axis}  # fmt: skip
 PACKAGES = {EAGER: "torch", LAST: "torch", JAX: "jax"}
-OPTIONAL = ("torch", "jax", "matplotlib", "mpi4py")
-PRESENT = {name for name in OPTIONAL if importlib.util.find_spec(name)}
+PRESENT = set(filter(importlib.util.find_spec, ("torch", "jax", "matplotlib", "mpi4py")))
 CORES = list(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count()))
 TURN, PAUSE = 0.06, 0.04  # seconds of a turn, and after it, until the threads of the last sleep
 MODELS = ("flat", "cnn", "lenet")
@@ -82,7 +81,6 @@ def network(side, model, batch):
     if side == JAX:
         return jax_network(net, X, Y)
     import in_pytorch  # here, because not everybody has it
-
     return in_pytorch.network(net, X, Y, side == LAST)
 
 
@@ -99,8 +97,8 @@ def jax_network(net, X, Y):
         for layer, W in zip(net.layers, weights):
             if isinstance(layer, cnn_sg.ConvLayer):
                 orders, s = ("NHWC", "HWIO", "NHWC"), (layer.s, layer.s)
-                A = jax.lax.conv_general_dilated(A, W[0], s, "VALID", dimension_numbers=orders)
-                A = A + W[1]
+                Z = jax.lax.conv_general_dilated(A, W[0], s, "VALID", dimension_numbers=orders)
+                A = Z + W[1]
             elif isinstance(layer, cnn_sg.PoolLayer):  # size = stride; faster than reduce_window
                 n_m, oh, ow, n_c = layer.A.shape
                 A = A.reshape(n_m, oh, layer.fh, ow, layer.fw, n_c).max(axis=(2, 4))
@@ -125,22 +123,10 @@ def jax_network(net, X, Y):
 
 
 # Layers: next() goes forward and backward, and gives [A, dA_prev, dW, db]; pooling the first two.
-# Each side has its arrays in the memory order that suits it best, as in the middle of a network.
 
 
 def layer(side, shape, n_f, size, s):
-    ours, X, d = layer_with_images(shape, n_f, size, s)
-    if side == SG:
-        return our_layer(ours, X, d)
-    if side in IM2COL:
-        return IM2COL[side](X, d, s, ours.W, ours.b)
-    import in_pytorch
-
-    return in_pytorch.layer(ours, X, d, side == LAST)
-
-
-def layer_with_images(shape, n_f, size, s):
-    """A layer of cnn_sg, random images for it, and random derivatives by its output."""
+    """Random images for a layer of cnn_sg, and random derivatives by its output, for any side."""
     rng = np.random.default_rng(1)
 
     def images(n_m, h, w, channels):  # in the memory order that cnn_sg's layers hand on
@@ -149,12 +135,18 @@ def layer_with_images(shape, n_f, size, s):
     X = images(*shape)
     ours = cnn_sg.ConvLayer(n_f, size, s) if n_f else cnn_sg.PoolLayer_Max(size, s)
     ours.rng = rng
-    return ours, X, images(*ours.forward_propagate(X).shape)
+    dA = images(*ours.forward_propagate(X).shape)
+    if side == SG:
+        return our_layer(ours, X, dA)
+    if side in IM2COL:
+        return IM2COL[side](X, dA, s, ours.W, ours.b)
+    import in_pytorch
+    return in_pytorch.layer(ours, X, dA, side == LAST)
 
 
-def our_layer(ours, X, d):
+def our_layer(ours, X, dA):
     while True:
-        A, dA_prev = ours.forward_propagate(X), ours.gradients(d)
+        A, dA_prev = ours.forward_propagate(X), ours.gradients(dA)
         yield [A, dA_prev, ours.dW, ours.db] if ours.weights else [A, dA_prev]
 
 
@@ -172,8 +164,12 @@ def set_threads(threads):
 
 
 def new_process():
-    spawn = multiprocessing.get_context("spawn")  # Ctrl-C is for the parent
-    return ProcessPoolExecutor(1, spawn, signal.signal, (signal.SIGINT, signal.SIG_IGN))
+    return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), begin)
+
+
+def begin():
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
+    np.empty(30_000_000, np.uint8)  # as in mnist.py: the process keeps what a step frees
 
 
 def race(make, arguments, threads, rounds, first_steps=1):
@@ -204,7 +200,6 @@ def race(make, arguments, threads, rounds, first_steps=1):
 def prepare(make, side, arguments, first_steps):
     """Return all results of the first steps, and the number of steps for a turn."""
     global steps
-    mnist.keep_freed_memory()
     steps = make(side, *arguments)
     results = [each for _ in range(first_steps) for each in next(steps)]
     return results, math.ceil(TURN / take_turn(1))
@@ -258,15 +253,11 @@ def layers(options):
     """layers, also against im2col"""
     sides = present(SG, EAGER, LAST, *IM2COL)
     heading("Forward and backward: ms, and ratios", "", "threads", f"{SG}, ms", *sides[1:])
-    for problem, threads in itertools.product(LAYERS, options.threads):
-        those = [side for side in sides if problem[1] or side not in IM2COL]
-        times = race(layer, dict.fromkeys(those, problem), threads, options.rounds)
-        row_of_race(name_of(*problem), threads, sides, times)
-
-
-def name_of(shape, n_f, size, s):
-    """64 x 26 x 26 x 32: max 3x3 / 2 is max-pooling with stride 2."""
-    return f"{' x '.join(map(str, shape))}: {n_f or 'max'} {size}x{size}{f' / {s}' * (s > 1)}"
+    for (shape, n_f, size, s), threads in itertools.product(LAYERS, options.threads):
+        those = [side for side in sides if n_f or side not in IM2COL]
+        times = race(layer, dict.fromkeys(those, (shape, n_f, size, s)), threads, options.rounds)
+        label = f"{' x '.join(map(str, shape))}: {n_f or 'max'} {size}x{size}"
+        row_of_race(label + f" / {s}" * (s > 1), threads, sides, times)
 
 
 def naive(options):
@@ -280,14 +271,12 @@ def naive(options):
 
 
 def shares(options):
-    """where the time of a step of cnn_sg.py goes"""
+    """where the time of a step of cnn_sg.py goes: see tools/README.md"""
     set_threads(1)
     with new_process() as other:
         A = np.ones((2048, 2048), np.float32)
         peak = 2 * len(A) ** 3 / other.submit(least, np.matmul, A, A).result()
-        print(f"\nOne thread multiplies 2048 x 2048 matrices at {peak / 1e9:.0f} GFLOP/s.\n"
-              "Products: those of the step, alone. Python: the step with one image, one filter or\n"
-              "neuron in each layer. Memory: the rest.")  # fmt: skip
+        print(f"\nOne thread multiplies 2048 x 2048 matrices at {peak / 1e9:.0f} GFLOP/s.")
         heading("Where the time goes", "", "ms", "products", "of peak", "memory", "Python")
         for model, batch in itertools.product(MODELS, options.batches):
             seconds, products, flop, python = other.submit(measure_shares, model, batch).result()
@@ -303,21 +292,18 @@ def least(function, *arguments):
 
 
 def measure_shares(model, batch):
-    """Return seconds of a step, of its matrix products, their operations, seconds of Python."""
-    mnist.keep_freed_memory()
+    """Return seconds of a step and of its products alone, their operations, seconds of Python."""
     X, Y = digits(batch)
     net, small = (cnn_sg.Network(mnist.models(cnn_sg, 10)[model], seed=1) for _ in range(2))
     for each in small.layers:
-        each.n_f = each.num_neurons = 1
+        each.n_f = each.num_neurons = 1  # next to no numbers: what remains is Python
     seconds = least(net.train, X[0], Y[0], 0.1)
     python = least(small.train, X[0, :1], Y[0, :1, :1], 0.1)
     products = []
     for each in net.layers:
         if each.weights:
-            n = each.A.shape[-1]
-            rows, columns = each.A.size // n, each.W.size // n
-            matrix, W, dZ = (np.ones(shape, np.float32) for shape in
-                             ((rows, columns), (columns, n), (rows, n)))  # fmt: skip
+            W, dZ = (array.reshape(-1, array.shape[-1]) for array in (each.W, each.A))
+            matrix = np.ones((len(dZ), len(W)), W.dtype)
             products += [(dZ, W.T), (matrix, W), (matrix.T, dZ)]
     del products[0]  # the first layer that learns needs no dA_prev
     flop = sum(2 * A.size * B.shape[1] for A, B in products)
@@ -328,33 +314,30 @@ def runs(options):
     """whole runs of mnist.py on one core and on all, and the same in PyTorch on all"""
     set_threads(None)
     mnist.load_mnist(options.data)  # so that no download is timed
-    ours, theirs = [sys.executable, HERE.parent / "mnist.py"], HERE / "in_pytorch.py"
     mpiexec = shutil.which("mpiexec", path=Path(sys.executable).parent) or "mpiexec"
-    commands = {ONE: ours, ALL: [mpiexec, "-n", str(len(CORES)), *ours],
-                EAGER: [sys.executable, theirs]}  # fmt: skip
-    ratios, table = {ONE: {}, ALL: {}}, []
+    commands = {ONE: [sys.executable, HERE.parent / "mnist.py"],
+                EAGER: [sys.executable, HERE / "in_pytorch.py"]}  # fmt: skip
+    commands[ALL] = [mpiexec, "-n", str(len(CORES)), *commands[ONE]]
+    ratios, rows = {ONE: {}, ALL: {}}, []
     for model in MODELS:
         times = {side: [] for side in commands}
         for seed in range(1, options.runs + 1):
             for side in random.sample(list(commands), len(commands)):
-                arguments = [model, "--seed", str(seed), "--data", options.data]
-                arguments += ["--mpi"] * (side == ALL)
+                command = [*commands[side], model, "--seed", str(seed), "--data", options.data]
+                command += ["--mpi"] if side == ALL else []
                 start = time.perf_counter()
-                printed = subprocess.check_output(
-                    [*commands[side], *arguments], text=True, stdin=subprocess.DEVNULL
-                )
+                printed = subprocess.check_output(command, text=True, stdin=subprocess.DEVNULL)
                 times[side].append(time.perf_counter() - start)
                 last = printed.splitlines()[-1]
                 print(f"{model}, {side}: {times[side][-1]:.1f} s. {last}", flush=True)
-        cells = [f"{np.median(times[side]):.1f}" for side in commands]
+        rows.append([f"`{model}`", *(f"{np.median(each):.1f}" for each in times.values())])
         for side, found in ratios.items():
             each = np.divide(times[EAGER], times[side])
             found[model] = float(np.median(each))
-            cells.append(f"{found[model]:.2f} ({each.min():.2f} - {each.max():.2f})")
-        table.append([f"`{model}`", *cells])
-    names = [f"{EAGER} / {side}" for side in ratios]
+            rows[-1].append(f"{found[model]:.2f} ({each.min():.2f} - {each.max():.2f})")
+    names = [f"ratio, {side}" for side in ratios]
     heading("Whole runs: seconds, and ratios (from - to)", "", *commands, *names)
-    for cells in table:
+    for cells in rows:
         row(*cells)
     return ratios
 
@@ -362,7 +345,6 @@ def runs(options):
 def draw(steps, whole, path):
     """Bars for each network: a step, with each number of threads, and whole runs."""
     from matplotlib.figure import Figure
-
     bars = {}  # {kind: {model: ratio}}
     for (model, batch, threads), ratios in steps.items():
         if batch == 32:  # against the better of PyTorch's memory formats
@@ -370,9 +352,8 @@ def draw(steps, whole, path):
             kind = f"a step of 32 images, {threads} thread{'s' * (threads > 1)} each"
             bars.setdefault(kind, {})[model] = ratio
     for side, ratios in whole.items():
-        bars[f"a whole run: {side}, PyTorch on all cores"] = ratios
-    figure = Figure(figsize=(8, 3.9), layout="constrained")
-    axes = figure.subplots()
+        bars[f"a whole run {side}, PyTorch on all cores"] = ratios
+    axes = Figure(figsize=(8, 3.9), layout="constrained").subplots()
     width = 0.84 / len(bars)
     for k, (kind, ratios) in enumerate(bars.items()):
         places = np.arange(len(MODELS)) + (k - (len(bars) - 1) / 2) * width
@@ -382,10 +363,10 @@ def draw(steps, whole, path):
     axes.axhline(1, color="0.4", linestyle="--", zorder=0)
     axes.set_xticks(range(len(MODELS)), MODELS, fontsize=15)
     axes.set_ylabel("PyTorch's time / ours", fontsize=13)
-    axes.legend(fontsize=12, frameon=False)
-    axes.margins(y=0.1)
     axes.set_title("Above 1, NumPy is faster than PyTorch", fontsize=15)
-    figure.savefig(path, dpi=150, format="png")
+    axes.margins(y=0.1)
+    axes.legend(fontsize=12, frameon=False)
+    axes.figure.savefig(path, dpi=150, format="png")
     print(f"\nPicture: {path}")
 
 
@@ -404,8 +385,7 @@ def parse_arguments():
     add("--rounds", type=int, metavar="N", help="of each race (default: 15; quick: 3)")
     add("--runs", type=int, default=5, metavar="N", help="of each model (default: 5)")
     add("--data", type=Path, default=HERE.parent, metavar="DIR", help="with the files of MNIST")
-    add("--plot", type=Path, metavar="FILE.png",
-        help="draw networks (and runs) against PyTorch; needs matplotlib")
+    add("--plot", type=Path, metavar="FILE.png", help="draw networks (and runs) against PyTorch")
     options = parser.parse_args()
     if unknown := set(options.sections) - set(SECTIONS):
         parser.error(f"expected sections of {', '.join(SECTIONS)}, got {', '.join(unknown)}")
@@ -417,13 +397,10 @@ def parse_arguments():
         parser.error("expected --threads, --rounds and --runs of at least 1")
     if options.quick:
         PRESENT.clear()
-    packages = {"torch"} if options.plot or "runs" in options.sections else set()
-    packages |= {"matplotlib"} if options.plot else set()
-    packages |= {"mpi4py"} if "runs" in options.sections else set()
-    if lacking := packages - PRESENT:
-        parser.error(f"this needs {', '.join(lacking)}: see tools/README.md")
-    if options.plot and ("networks" not in options.sections or not options.plot.parent.is_dir()):
-        parser.error("--plot needs the section networks, and a folder that exists")
+    if "runs" in options.sections and not {"torch", "mpi4py"} <= PRESENT:
+        parser.error("runs needs torch and mpi4py, see tools/README.md")
+    if options.plot and not ("networks" in options.sections and {"torch", "matplotlib"} <= PRESENT):
+        parser.error("--plot needs the section networks, torch and matplotlib")
     return options
 
 

@@ -30,8 +30,8 @@ DOCUMENTS = ("README.md", "FAQ.md", "exercises/README.md", "tools/README.md")
 OPTIONAL = {"torch", "jax", "matplotlib", "PIL", "mpi4py"}
 LONG = {"lowest_error.py", "record.py"}  # examples that train on MNIST: here for one epoch
 ELSEWHERE = {  # files of a reader, and endings
-    ".venv/bin/", ".venv/bin/pip", ".venv/bin/python3", "cnn.npz", "cnn.png", "lenet.npz", "seven.png",
-    "speed.png", "cnn_mine.py", ".gz", ".npz", ".png", ".py",
+    ".venv/bin/", ".venv/bin/pip", ".venv/bin/python3", ".gz", ".npz", ".png", ".py",
+    "cnn.npz", "cnn.png", "seven.png", "cnn_mine.py",
 }  # fmt: skip
 FILE = re.compile(r"[\w.-]+/[\w.*/-]*|\.\w+|[\w.*-]+\.(?:py|md|txt|png|npz|cff|html)")
 EPOCH = re.compile(r"\bepoch \d+[/:]")
@@ -142,11 +142,9 @@ def complaint_of(script, arguments):
     if "argparse" not in script.read_text("utf-8"):
         return None
     parse_args, complaint = argparse.ArgumentParser.parse_args, io.StringIO()
-
     def only_parse(parser, *_):
         parse_args(parser, ["1" if word.isupper() else word for word in arguments])  # DIR, N
         sys.exit()
-
     with (
         mock.patch("argparse.ArgumentParser.parse_args", only_parse),
         mock.patch("sys.argv", [str(script)]),
@@ -180,8 +178,8 @@ def main():
     sys.path[:1] = ["", str(ROOT)]  # "": first the folder of the blocks
     import mnist
     mnist.HERE, mnist.load_mnist.__defaults__ = data, (data,)  # the blocks take one of them
-    files = [*map(ROOT.joinpath, DOCUMENTS), *sorted(ROOT.glob("examples/*.py"))]
-    for path in [each.resolve() for each in options.files or files]:
+    everything = [*map(ROOT.joinpath, DOCUMENTS), *sorted(ROOT.glob("examples/*.py"))]
+    for path in [each.resolve() for each in options.files or everything]:
         if path.suffix == ".py":
             found = [*check_example(path, data)]
         else:

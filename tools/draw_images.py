@@ -178,7 +178,8 @@ def draw_axis(data):
     """A convolution an axis at a time: three matrices of windows, which overlap in memory."""
     rows = np.moveaxis(sliding_window_view(numbered(4), 2, axis=1), 2, 1)  # (ih, fw, ow)
     axes = new_axes(25, 11.6, inches=6.4)
-    write(axes, 12.5, 0.6, "Windows side by side are copied, below each other only looked at", LARGE)
+    title = "Windows side by side are copied, below each other only looked at"
+    write(axes, 12.5, 0.6, title, LARGE)
     for x, text in (
         (2.5, "image"), (8.3, "copied:\nrows of windows"), (13.5, "looked at:\n3 matrices"),
         (20, "multiplied: each makes\na row of outputs"),

@@ -36,10 +36,7 @@ def index_arrays(X, d, s, W, b):
 
 
 def one_index_array(X, d, s, W, b):
-    """One index for each number of each window, into the images as one long row.
-
-    np.add.at is fast here since NumPy 1.25, with a single index; np.bincount was slower.
-    """
+    """One index for each number of each window: np.add.at is fast with it since NumPy 1.25."""
     (fh, fw, c, n_f), X, d = W.shape, np.ascontiguousarray(X), np.ascontiguousarray(d)
     numbers = np.arange(X.size).reshape(X.shape)
     index = sliding_window_view(numbers, (fh, fw), axis=(1, 2))[:, ::s, ::s]
