@@ -240,7 +240,7 @@ def row_of_race(label, threads, sides, times):
 def networks(options):
     """steps of training"""
     sides, ratios = present(SG, EAGER, LAST, JAX), {}
-    heading("A training step: ms, and ratios", "", "threads", f"{SG}, ms", *sides[1:])
+    heading("Steps of training: ms, and ratios", "", "threads", f"{SG}, ms", *sides[1:])
     for model, batch, threads in itertools.product(MODELS, options.batches, options.threads):
         those = [side for side in sides if side != LAST or model != "flat"]  # it has no channels
         times = race(network, dict.fromkeys(those, (model, batch)), threads, options.rounds, 20)
@@ -252,7 +252,7 @@ def networks(options):
 def layers(options):
     """layers, also against im2col"""
     sides = present(SG, EAGER, LAST, *IM2COL)
-    heading("Forward and backward: ms, and ratios", "", "threads", f"{SG}, ms", *sides[1:])
+    heading("Layers, forward and backward: ms, and ratios", "", "threads", f"{SG}, ms", *sides[1:])
     for (shape, n_f, size, s), threads in itertools.product(LAYERS, options.threads):
         those = [side for side in sides if n_f or side not in IM2COL]
         times = race(layer, dict.fromkeys(those, (shape, n_f, size, s)), threads, options.rounds)
@@ -266,7 +266,7 @@ def naive(options):
     times = race(network, {SG: ("cnn", 32), NAIVE: ("cnn", 1)}, 1, 3, 0)
     ours, loops = 1e3 * times[SG] / 32, 1e3 * times[NAIVE]
     ratio = np.median(loops / ours)
-    heading("A training step of cnn, one thread: ms an image", "", SG, NAIVE, "ratio")
+    heading("Loops: ms an image of a training step, one thread", "", SG, NAIVE, "ratio")
     row("`cnn`", f"{np.median(ours):.3f}", f"{np.median(loops):.0f}", f"{ratio:,.0f}")
 
 
@@ -277,7 +277,7 @@ def shares(options):
         A = np.ones((2048, 2048), np.float32)
         peak = 2 * len(A) ** 3 / other.submit(least, np.matmul, A, A).result()
         print(f"\nOne thread multiplies 2048 x 2048 matrices at {peak / 1e9:.0f} GFLOP/s.")
-        heading("Where the time goes", "", "ms", "products", "of peak", "memory", "Python")
+        heading("Where the time goes: one thread", "", "ms", "products", "of peak", "memory", "Python")
         for model, batch in itertools.product(MODELS, options.batches):
             seconds, products, flop, python = other.submit(measure_shares, model, batch).result()
             memory = seconds - products - python
@@ -315,9 +315,8 @@ def runs(options):
     set_threads(None)
     mnist.load_mnist(options.data)  # so that no download is timed
     mpiexec = shutil.which("mpiexec", path=Path(sys.executable).parent) or "mpiexec"
-    commands = {ONE: [sys.executable, HERE.parent / "mnist.py"],
-                EAGER: [sys.executable, HERE / "in_pytorch.py"]}  # fmt: skip
-    commands[ALL] = [mpiexec, "-n", str(len(CORES)), *commands[ONE]]
+    ours, theirs = ([sys.executable, HERE / name] for name in ("../mnist.py", "in_pytorch.py"))
+    commands = {ONE: ours, ALL: [mpiexec, "-n", str(len(CORES)), *ours], EAGER: theirs}
     ratios, rows = {ONE: {}, ALL: {}}, []
     for model in MODELS:
         times = {side: [] for side in commands}
