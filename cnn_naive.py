@@ -23,10 +23,12 @@ class Layer:
 
     One of your own derives from Layer. It has forward_propagate(input), which keeps self.A and
     returns it, and input_gradient(dZ), which returns dA_prev. If it learns: `weights`, the names
-    of its arrays, and weight_gradients(dZ), which keeps dW for W. A last layer has loss(Y), too.
-    An activation of your own derives from Layer and has g(Z), which returns A, and
-    times_g_prime(dA), which returns dZ = dA g'(Z), from self.A alone; see ReLU, ConvLayer_ReLU.
-    Write into no argument, and keep its dtype: np.where(A > 0, 1, 0.1) would be float64.
+    of its arrays, which forward_propagate makes, and weight_gradients(dZ), which keeps dW for W.
+    (`step` changes the arrays in place; only a W decays.) If it can be the last: loss(Y).
+    An activation derives from Layer, too. It has g(Z), which returns A, and times_g_prime(dA),
+    which returns dZ = dA g'(Z) from self.A alone. See ReLU, and ConvLayer_ReLU.
+    Write into no argument, and keep its dtype: np.where(A > 0, dA, 0.1 * dA) does, but
+    dA * np.where(A > 0, 1, 0.1) is float64.
     """
 
     arguments = ()  # those of the constructor, as repr shows them and Network.load compares them
@@ -63,7 +65,7 @@ class Layer:
             self.check(dW is not None, "gradients before step", "none yet")
             if name == "W" and weight_decay > 0:
                 dW = dW + weight_decay * W
-            W -= learning_rate * dW
+            W[...] -= learning_rate * dW
 
     def backpropagate(self, dA, learning_rate):
         """gradients, then step, for a layer that is in no Network. Returns dA_prev."""
@@ -73,8 +75,8 @@ class Layer:
 
     def make_weights(self, dtype, W_shape, b_shape):
         """Draw W as He et al. (2015) for ReLU, else Glorot and Bengio (2010); or check W and b."""
-        fan_in = math.prod(W_shape[:-1])  # fh fw n_c, or n_in: numbers that make one output
-        fan_out = fan_in // W_shape[-2] * W_shape[-1]
+        fan_in = math.prod(W_shape[:-1])  # fh fw n_c, or n_in
+        fan_out = math.prod(W_shape[:-2]) * W_shape[-1]  # fh fw n_f, or num_neurons
         variance = 2 / fan_in if self.initialization == "He" else 2 / (fan_in + fan_out)
         if self.W is None:
             self.W = self.rng.normal(0, math.sqrt(variance), W_shape)
@@ -154,7 +156,7 @@ class ConvLayer(Layer):
 
 
 class ConvLayer_ReLU(ReLU, ConvLayer):
-    """Convolution, then the rectified linear unit."""
+    """Convolution, then ReLU: Python looks for g in ReLU, then ConvLayer, then Layer."""
 
 
 class PoolLayer(Layer):
@@ -177,14 +179,14 @@ class PoolLayer(Layer):
         self.A_prev, self.A = A_prev, A
         return self.A
 
-    def input_gradient(self, dA):
+    def input_gradient(self, dZ):
         """Each pixel of a window gets its share of the derivative by the window's output."""
         fh, fw, s = self.fh, self.fw, self.s
         dA_prev = np.zeros_like(self.A_prev)
-        for m, i, j, c in np.ndindex(dA.shape):
+        for m, i, j, c in np.ndindex(dZ.shape):
             window = self.A_prev[m, s * i : s * i + fh, s * j : s * j + fw, c]
             dwindow = dA_prev[m, s * i : s * i + fh, s * j : s * j + fw, c]
-            self.share(dA[m, i, j, c], window, dwindow)  # adds to dwindow, and so to dA_prev
+            self.share(dZ[m, i, j, c], window, dwindow)  # adds to dwindow, and so to dA_prev
         return dA_prev
 
 
@@ -194,9 +196,9 @@ class PoolLayer_Max(PoolLayer):
     def pool(self, window):
         return np.max(window)
 
-    def share(self, dA, window, dwindow):
+    def share(self, dZ, window, dwindow):
         """All to the largest pixel; of several, to the first, row by row."""
-        dwindow.flat[np.argmax(window)] += dA
+        dwindow.flat[np.argmax(window)] += dZ
 
 
 class PoolLayer_Avg(PoolLayer):
@@ -205,9 +207,9 @@ class PoolLayer_Avg(PoolLayer):
     def pool(self, window):
         return np.mean(window)
 
-    def share(self, dA, window, dwindow):
+    def share(self, dZ, window, dwindow):
         """The same to every pixel."""
-        dwindow += dA / (self.fh * self.fw)
+        dwindow += dZ / (self.fh * self.fw)
 
 
 class FlatLayer(Layer):
@@ -219,9 +221,9 @@ class FlatLayer(Layer):
         self.A_prev_shape, self.A = A_prev.shape, A_prev.reshape(len(A_prev), -1)
         return self.A
 
-    def input_gradient(self, dA):
+    def input_gradient(self, dZ):
         """(n_m, n) -> (n_m, ...): each derivative goes where its number came from."""
-        return dA.reshape(self.A_prev_shape)
+        return dZ.reshape(self.A_prev_shape)
 
 
 class FCLayer(Layer):
@@ -251,7 +253,7 @@ class FCLayer(Layer):
 
 
 class FCLayer_ReLU(ReLU, FCLayer):
-    """Fully connected, then the rectified linear unit."""
+    """Fully connected, then ReLU."""
 
 
 class FCLayer_Sigmoid(FCLayer):
@@ -264,9 +266,9 @@ class FCLayer_Sigmoid(FCLayer):
         return dA * self.A * (1 - self.A)  # g' = g (1 - g)
 
     def loss(self, Y):
-        """Binary cross-entropy L = -sum(Y log A + (1 - Y) log(1 - A)) / n_m, the fraction of wrong
-        answers, and dZ = dA g', of which all but (A - Y) / n_m cancels out."""
-        log_A, log_1_A = -np.logaddexp(0, -self.Z), -np.logaddexp(0, self.Z)  # of A, 1 - A
+        """Return (L, error, dZ): the binary cross-entropy -sum(Y log A + (1 - Y) log(1 - A)) / n_m,
+        the fraction of wrong answers, and dA g', of which (A - Y) / n_m is left."""
+        log_A, log_1_A = -np.logaddexp(0, -self.Z), -np.logaddexp(0, self.Z)  # 1 - g(Z) = g(-Z)
         L = -np.sum(Y * log_A + (1 - Y) * log_1_A) / len(Y)
         return L, np.mean((self.A > 0.5) != (Y > 0.5)), (self.A - Y) / len(Y)
 
@@ -282,12 +284,12 @@ class FCLayer_Softmax(FCLayer):
         return np.exp(self.log_g(Z))
 
     def times_g_prime(self, dA):
-        """dZ_j = A_j (dA_j - sum over k of dA_k A_k), as A_k depends on all Z_j of its sample."""
+        """dZ_j = A_j (dA_j - sum over k of dA_k A_k), as A_k' by Z_j is A_k ((j == k) - A_j)."""
         return self.A * (dA - (dA * self.A).sum(axis=1, keepdims=True))
 
     def loss(self, Y):
-        """Categorical cross-entropy L = -sum(Y log A) / n_m, the fraction of wrong answers, and dZ,
-        of which all but (A - Y) / n_m cancels out, as the Y of a sample add up to 1."""
+        """Return (L, error, dZ): the categorical cross-entropy -sum(Y log A) / n_m, the fraction of
+        wrong answers, and what is left of dZ if the Y of a sample add up to 1, (A - Y) / n_m."""
         L = -np.sum(Y * self.log_g(self.Z)) / len(Y)
         return L, np.mean(self.A.argmax(axis=1) != Y.argmax(axis=1)), (self.A - Y) / len(Y)
 
@@ -326,15 +328,14 @@ class Network:
         """Let every layer keep the derivatives of the mean loss; return (loss, error)."""
         self._forward(X)
         loss, error, dZ = self._loss(Y)
-        learns = [bool(each.weights) for each in self.layers]
-        layer = self.layers[-1]
-        layer.check(any(learns), "a layer with weights in the network", "none")
-        for before in reversed(self.layers[learns.index(True) : -1]):
-            layer.weight_gradients(dZ)
-            dA = layer.input_gradient(dZ)
-            dZ = before.times_g_prime(dA)
-            layer = before
-        layer.weight_gradients(dZ)  # the first that learns: nobody needs its input_gradient
+        learning = [layer for layer in self.layers if layer.weights]
+        self.layers[-1].check(learning, "a layer with weights in the network", "none")
+        first = self.layers.index(learning[0])
+        for n in range(len(self.layers) - 1, first, -1):  # from the last layer to the first
+            self.layers[n].weight_gradients(dZ)
+            dA = self.layers[n].input_gradient(dZ)
+            dZ = self.layers[n - 1].times_g_prime(dA)
+        self.layers[first].weight_gradients(dZ)  # nobody needs its input_gradient
         return loss, error
 
     def step(self, learning_rate, weight_decay=0.0):
@@ -371,7 +372,7 @@ class Network:
         path = os.path.realpath(path)  # a link stays a link
         if os.path.exists(path) and not os.path.isfile(path):
             raise ValueError(f"Network.save: expected a file, got {path}")
-        with tempfile.TemporaryDirectory(suffix=".part", prefix=f"{path}.") as folder:
+        with tempfile.TemporaryDirectory(suffix=".part", dir=os.path.dirname(path)) as folder:
             np.savez(f"{folder}/weights.npz", repr(self.layers), *arrays)
             os.replace(f"{folder}/weights.npz", path)
 
@@ -397,12 +398,12 @@ class Network:
                 output = " x ".join(map(str, layer.A.shape[1:]))
                 count = sum(getattr(layer, name).size for name in layer.weights)
                 total += count
-            lines.append(f"{str(layer):36}{output:>16}{count:>12}")
+            lines.append(f"{layer!s:36}{output:>16}{count:>12}")
         return "\n".join([*lines, f"{'total':52}{total or '?':>12}"])
 
 
-# What serves the layers without being the idea. To copy a layer, take the imports, `Layer`, the
-# class with those it derives from, what stands above `Layer`, and all below this heading.
+# What serves the layers without being the idea. To copy a layer, take this file down to the end
+# of `Layer`, the class with those it derives from, and all below this heading.
 
 
 def _integer(layer, name, size, least=1):
@@ -417,9 +418,10 @@ def _height_and_width(layer, size):
 
 
 def _floats(layer, input, ndim):
-    """Return a mini-batch, with ndim axes unless that is None, in the dtype of the weights."""
+    """Return a mini-batch of ndim axes (None: 2 or more) as floats, in the dtype of the weights."""
     input = np.asarray(input)
-    valid = input.size > 0 and input.ndim == (ndim or max(2, input.ndim))
-    layer.check(valid, f"a mini-batch of {ndim or 2} axes, not empty", f"shape {input.shape}")
-    dtype = input.dtype if layer.W is None else np.asarray(layer.W).dtype
+    valid = input.size > 0 and (input.ndim == ndim if ndim else input.ndim >= 2)
+    axes = f"{ndim} axes" if ndim else "2 axes or more"
+    layer.check(valid, f"a mini-batch of {axes}, not empty", f"shape {input.shape}")
+    dtype = input.dtype if layer.W is None else layer.W.dtype
     return input.astype(dtype if dtype.kind == "f" else np.float32, copy=False)

@@ -28,8 +28,8 @@ def stride_groups(A, f, s, axis):
     they do not overlap, and `group += ...` is right. On all windows at once it is not, as NumPy
     keeps only one of several additions to an element. Try it: A = np.zeros(3) has two windows
     of 2, and sliding_window_view(A, 2, writeable=True)[:] += 1 makes it 1, 1, 1, not 1, 2, 1.
-    Yields pairs: the slice of the outputs that the windows of the group belong to; the group, a
-    view of A with the axes windows and f in front, and without the one that was cut.
+    Yields pairs: the slice of outputs whose windows are in the group; the group, a view of A:
+    (windows, f, the other axes of A).
     """
     windows = sliding_window_view(A, f, axis, writeable=True)  # with a new axis, f, behind
     windows = np.moveaxis(windows, (axis, -1), (0, 1))[::s]
@@ -42,18 +42,19 @@ def stride_groups(A, f, s, axis):
 def window_matrices(A, fh, fw, s):
     """View the windows of A (n_m, ih, iw, n_c) as matrices (oh, fh * (fw * n_c + 1), ow * n_m).
 
-    A matrix has a row of outputs: each column is a window. Windows side by side are copied, row by
-    row, with a 1 for b at the end of each row. Windows below each other are not: fh rows, one after
-    the other in memory, are a matrix as they stand, and the next matrix begins s rows further on.
+    rows[y] is a copy of image row y: a column for each window that crosses it, with the fw * n_c
+    pixels there, and a 1, for b. Matrix i, for the outputs in row i, is rows[s i : s i + fh] as it
+    stands in memory, not copied: each of its columns is a window.
     """
     windows = sliding_window_view(A, fw, axis=2)[:, :, ::s]  # (n_m, ih, ow, n_c, fw)
     n_m, ih, ow, n_c, _ = windows.shape
-    rows = np.empty((ih, fw * n_c + 1, ow * n_m), A.dtype)  # samples last: long runs of memory
+    rows = np.empty((ih, fw * n_c + 1, ow * n_m), A.dtype)
     rows[:, -1] = 1
     pixels = rows[:, :-1].reshape(ih, fw, n_c, ow, n_m)
     pixels[...] = windows.transpose(1, 4, 3, 2, 0)  # pixels is a view: this fills rows
     matrices = sliding_window_view(rows, fh, axis=0)[::s]  # (oh, fw * n_c + 1, ow * n_m, fh)
-    return np.moveaxis(matrices, -1, 1).reshape(len(matrices), -1, ow * n_m)  # still a view
+    matrices = np.moveaxis(matrices, -1, 1)  # (oh, fh, fw * n_c + 1, ow * n_m)
+    return matrices.reshape(len(matrices), -1, ow * n_m)  # still a view, as rows follow each other
 
 
 def add_windows(dmatrices, shape, fh, fw, s):
@@ -65,8 +66,8 @@ def add_windows(dmatrices, shape, fh, fw, s):
     drows = np.zeros((ih, fw * n_c, dmatrices.shape[2]), dmatrices.dtype)
     for outputs, group in stride_groups(drows, fh, s, axis=0):  # windows below each other
         group += dmatrices[outputs].reshape(group.shape)  # group is a view: this changes drows
-    dwindows = drows.reshape(ih, fw, n_c, -1, n_m).transpose(3, 1, 0, 2, 4)
-    dA = np.zeros((ih, n_c, iw, n_m), drows.dtype)
+    dwindows = drows.reshape(ih, fw, n_c, -1, n_m).transpose(3, 1, 0, 2, 4)  # as group, below
+    dA = np.zeros((ih, n_c, iw, n_m), drows.dtype)  # samples last, as in the matrices
     for outputs, group in stride_groups(dA, fw, s, axis=2):  # windows side by side
         group += dwindows[outputs]
     return dA.transpose(3, 0, 2, 1)
@@ -77,10 +78,12 @@ class Layer:
 
     One of your own derives from Layer. It has forward_propagate(input), which keeps self.A and
     returns it, and input_gradient(dZ), which returns dA_prev. If it learns: `weights`, the names
-    of its arrays, and weight_gradients(dZ), which keeps dW for W. A last layer has loss(Y), too.
-    An activation of your own derives from Layer and has g(Z), which returns A, and
-    times_g_prime(dA), which returns dZ = dA g'(Z), from self.A alone; see ReLU, ConvLayer_ReLU.
-    Write into no argument, and keep its dtype: np.where(A > 0, 1, 0.1) would be float64.
+    of its arrays, which forward_propagate makes, and weight_gradients(dZ), which keeps dW for W.
+    (`step` changes the arrays in place; only a W decays.) If it can be the last: loss(Y).
+    An activation derives from Layer, too. It has g(Z), which returns A, and times_g_prime(dA),
+    which returns dZ = dA g'(Z) from self.A alone. See ReLU, and ConvLayer_ReLU.
+    Write into no argument, and keep its dtype: np.where(A > 0, dA, 0.1 * dA) does, but
+    dA * np.where(A > 0, 1, 0.1) is float64.
     """
 
     arguments = ()  # those of the constructor, as repr shows them and Network.load compares them
@@ -117,7 +120,7 @@ class Layer:
             self.check(dW is not None, "gradients before step", "none yet")
             if name == "W" and weight_decay > 0:
                 dW = dW + weight_decay * W
-            W -= learning_rate * dW
+            W[...] -= learning_rate * dW
 
     def backpropagate(self, dA, learning_rate):
         """gradients, then step, for a layer that is in no Network. Returns dA_prev."""
@@ -127,8 +130,8 @@ class Layer:
 
     def make_weights(self, dtype, W_shape, b_shape):
         """Draw W as He et al. (2015) for ReLU, else Glorot and Bengio (2010); or check W and b."""
-        fan_in = math.prod(W_shape[:-1])  # fh fw n_c, or n_in: numbers that make one output
-        fan_out = fan_in // W_shape[-2] * W_shape[-1]
+        fan_in = math.prod(W_shape[:-1])  # fh fw n_c, or n_in
+        fan_out = math.prod(W_shape[:-2]) * W_shape[-1]  # fh fw n_f, or num_neurons
         variance = 2 / fan_in if self.initialization == "He" else 2 / (fan_in + fan_out)
         if self.W is None:
             self.W = self.rng.normal(0, math.sqrt(variance), W_shape)
@@ -178,12 +181,12 @@ class ConvLayer(Layer):
         A_prev = _floats(self, input, ndim=4)
         if p > 0:  # np.pad would copy, even without padding
             A_prev = np.pad(A_prev, ((0, 0), (p, p), (p, p), (0, 0)))
-        n_m, ih, iw, n_c = self.A_prev_shape = A_prev.shape
+        n_m, ih, iw, n_c = A_prev.shape
         self.check(ih >= fh and iw >= fw, f"{fh} x {fw} pixels or more", f"{ih} x {iw}")
         self.make_weights(A_prev.dtype, (fh, fw, n_c, n_f), (1, 1, 1, n_f))
-        self.matrices = window_matrices(A_prev, fh, fw, s)
+        self.A_prev_shape, self.matrices = A_prev.shape, window_matrices(A_prev, fh, fw, s)
         Wb = np.pad(self.W.reshape(fh, fw * n_c, n_f), ((0, 0), (0, 1), (0, 0)))
-        Wb[0, -1] = self.b.reshape(n_f)  # for the first of the fh ones of a window
+        Wb[0, -1] = self.b.reshape(n_f)  # of the fh ones of a window, the first meets b, others 0
         Z = self.matrices.transpose(0, 2, 1) @ Wb.reshape(-1, n_f)  # (oh, ow * n_m, n_f)
         self.A = self.g(Z.reshape(len(Z), -1, n_m, n_f).transpose(2, 0, 1, 3))
         return self.A
@@ -195,7 +198,7 @@ class ConvLayer(Layer):
         self.dW, self.db = dWb[:, :-1].reshape(self.W.shape), dWb[0, -1].reshape(self.b.shape)
 
     def input_gradient(self, dZ):
-        """Z = matrix^T W + b, so dmatrix = W dZ^T. A pixel gets the sum over its windows."""
+        """Z = matrix^T Wb, so dmatrix = W dZ^T. A pixel gets the sum over its windows."""
         dZ = dZ.transpose(1, 2, 0, 3).reshape(len(self.matrices), -1, self.n_f)
         dmatrices = self.W.reshape(-1, self.n_f) @ dZ.transpose(0, 2, 1)
         dA_prev = add_windows(dmatrices, self.A_prev_shape, self.fh, self.fw, self.s)
@@ -204,7 +207,7 @@ class ConvLayer(Layer):
 
 
 class ConvLayer_ReLU(ReLU, ConvLayer):
-    """Convolution, then the rectified linear unit."""
+    """Convolution, then ReLU: Python looks for g in ReLU, then ConvLayer, then Layer."""
 
 
 class PoolLayer(Layer):
@@ -226,15 +229,16 @@ class PoolLayer(Layer):
         self.A = self.pool(self.windows)
         return self.A
 
-    def input_gradient(self, dA):
+    def input_gradient(self, dZ):
         """Each pixel of a window gets its share of the derivative by the window's output."""
-        dA = np.ascontiguousarray(dA.transpose(1, 2, 0, 3)).transpose(2, 0, 1, 3)
+        # The same numbers, but in memory as (oh, ow, n_m, n_c), as a convolution's A: faster.
+        dZ = np.ascontiguousarray(dZ.transpose(1, 2, 0, 3)).transpose(2, 0, 1, 3)
         dA_prev = np.zeros_like(self.A_prev)
         for rows, bands in stride_groups(dA_prev, self.fh, self.s, axis=1):
             for columns, group in stride_groups(bands, self.fw, self.s, axis=3):
-                dwindows = group.transpose(4, 2, 0, 5, 3, 1)  # in the order of self.windows
-                of = (slice(None), rows, columns)
-                self.share(dA[of], self.A[of], self.windows[of], dwindows)  # adds to dA_prev
+                dwindows = group.transpose(4, 2, 0, 5, 3, 1)  # from (ow, fw, oh, fh, n_m, n_c)
+                part = (slice(None), rows, columns)
+                self.share(dZ[part], self.A[part], self.windows[part], dwindows)
         return dA_prev
 
 
@@ -244,16 +248,16 @@ class PoolLayer_Max(PoolLayer):
     def pool(self, windows):
         return windows.max(axis=(4, 5))
 
-    def share(self, dA, A, windows, dwindows):
+    def share(self, dZ, A, windows, dwindows):
         """All to the largest pixel; of several, to the first, row by row."""
-        free = np.ones_like(A, bool)  # windows that have not given their gradient yet
+        free = np.ones_like(A, bool)  # windows that have not given their derivative yet
         for k, l in np.ndindex(self.fh, self.fw):
             largest = (windows[..., k, l] == A) & free
-            free ^= largest
-            if self.s >= max(self.fh, self.fw):  # there is one group: = is faster than +=
-                np.multiply(dA, largest, out=dwindows[..., k, l])
+            free &= ~largest
+            if self.s >= max(self.fh, self.fw):  # no pixel is in two windows: = is faster than +=
+                np.multiply(dZ, largest, out=dwindows[..., k, l])
             else:
-                dwindows[..., k, l] += dA * largest
+                dwindows[..., k, l] += dZ * largest
 
 
 class PoolLayer_Avg(PoolLayer):
@@ -262,9 +266,9 @@ class PoolLayer_Avg(PoolLayer):
     def pool(self, windows):
         return windows.mean(axis=(4, 5))
 
-    def share(self, dA, A, windows, dwindows):
+    def share(self, dZ, A, windows, dwindows):
         """The same to every pixel."""
-        dwindows += (dA / (self.fh * self.fw))[..., None, None]
+        dwindows += (dZ / (self.fh * self.fw))[..., None, None]
 
 
 class FlatLayer(Layer):
@@ -276,9 +280,9 @@ class FlatLayer(Layer):
         self.A_prev_shape, self.A = A_prev.shape, A_prev.reshape(len(A_prev), -1)
         return self.A
 
-    def input_gradient(self, dA):
+    def input_gradient(self, dZ):
         """(n_m, n) -> (n_m, ...): each derivative goes where its number came from."""
-        return dA.reshape(self.A_prev_shape)
+        return dZ.reshape(self.A_prev_shape)
 
 
 class FCLayer(Layer):
@@ -308,7 +312,7 @@ class FCLayer(Layer):
 
 
 class FCLayer_ReLU(ReLU, FCLayer):
-    """Fully connected, then the rectified linear unit."""
+    """Fully connected, then ReLU."""
 
 
 class FCLayer_Sigmoid(FCLayer):
@@ -321,9 +325,9 @@ class FCLayer_Sigmoid(FCLayer):
         return dA * self.A * (1 - self.A)  # g' = g (1 - g)
 
     def loss(self, Y):
-        """Binary cross-entropy L = -sum(Y log A + (1 - Y) log(1 - A)) / n_m, the fraction of wrong
-        answers, and dZ = dA g', of which all but (A - Y) / n_m cancels out."""
-        log_A, log_1_A = -np.logaddexp(0, -self.Z), -np.logaddexp(0, self.Z)  # of A, 1 - A
+        """Return (L, error, dZ): the binary cross-entropy -sum(Y log A + (1 - Y) log(1 - A)) / n_m,
+        the fraction of wrong answers, and dA g', of which (A - Y) / n_m is left."""
+        log_A, log_1_A = -np.logaddexp(0, -self.Z), -np.logaddexp(0, self.Z)  # 1 - g(Z) = g(-Z)
         L = -np.sum(Y * log_A + (1 - Y) * log_1_A) / len(Y)
         return L, np.mean((self.A > 0.5) != (Y > 0.5)), (self.A - Y) / len(Y)
 
@@ -339,12 +343,12 @@ class FCLayer_Softmax(FCLayer):
         return np.exp(self.log_g(Z))
 
     def times_g_prime(self, dA):
-        """dZ_j = A_j (dA_j - sum over k of dA_k A_k), as A_k depends on all Z_j of its sample."""
+        """dZ_j = A_j (dA_j - sum over k of dA_k A_k), as A_k' by Z_j is A_k ((j == k) - A_j)."""
         return self.A * (dA - (dA * self.A).sum(axis=1, keepdims=True))
 
     def loss(self, Y):
-        """Categorical cross-entropy L = -sum(Y log A) / n_m, the fraction of wrong answers, and dZ,
-        of which all but (A - Y) / n_m cancels out, as the Y of a sample add up to 1."""
+        """Return (L, error, dZ): the categorical cross-entropy -sum(Y log A) / n_m, the fraction of
+        wrong answers, and what is left of dZ if the Y of a sample add up to 1, (A - Y) / n_m."""
         L = -np.sum(Y * self.log_g(self.Z)) / len(Y)
         return L, np.mean(self.A.argmax(axis=1) != Y.argmax(axis=1)), (self.A - Y) / len(Y)
 
@@ -383,15 +387,14 @@ class Network:
         """Let every layer keep the derivatives of the mean loss; return (loss, error)."""
         self._forward(X)
         loss, error, dZ = self._loss(Y)
-        learns = [bool(each.weights) for each in self.layers]
-        layer = self.layers[-1]
-        layer.check(any(learns), "a layer with weights in the network", "none")
-        for before in reversed(self.layers[learns.index(True) : -1]):
-            layer.weight_gradients(dZ)
-            dA = layer.input_gradient(dZ)
-            dZ = before.times_g_prime(dA)
-            layer = before
-        layer.weight_gradients(dZ)  # the first that learns: nobody needs its input_gradient
+        learning = [layer for layer in self.layers if layer.weights]
+        self.layers[-1].check(learning, "a layer with weights in the network", "none")
+        first = self.layers.index(learning[0])
+        for n in range(len(self.layers) - 1, first, -1):  # from the last layer to the first
+            self.layers[n].weight_gradients(dZ)
+            dA = self.layers[n].input_gradient(dZ)
+            dZ = self.layers[n - 1].times_g_prime(dA)
+        self.layers[first].weight_gradients(dZ)  # nobody needs its input_gradient
         return loss, error
 
     def step(self, learning_rate, weight_decay=0.0):
@@ -428,7 +431,7 @@ class Network:
         path = os.path.realpath(path)  # a link stays a link
         if os.path.exists(path) and not os.path.isfile(path):
             raise ValueError(f"Network.save: expected a file, got {path}")
-        with tempfile.TemporaryDirectory(suffix=".part", prefix=f"{path}.") as folder:
+        with tempfile.TemporaryDirectory(suffix=".part", dir=os.path.dirname(path)) as folder:
             np.savez(f"{folder}/weights.npz", repr(self.layers), *arrays)
             os.replace(f"{folder}/weights.npz", path)
 
@@ -454,12 +457,12 @@ class Network:
                 output = " x ".join(map(str, layer.A.shape[1:]))
                 count = sum(getattr(layer, name).size for name in layer.weights)
                 total += count
-            lines.append(f"{str(layer):36}{output:>16}{count:>12}")
+            lines.append(f"{layer!s:36}{output:>16}{count:>12}")
         return "\n".join([*lines, f"{'total':52}{total or '?':>12}"])
 
 
-# What serves the layers without being the idea. To copy a layer, take the imports, `Layer`, the
-# class with those it derives from, what stands above `Layer`, and all below this heading.
+# What serves the layers without being the idea. To copy a layer, take this file down to the end
+# of `Layer`, the class with those it derives from, and all below this heading.
 
 
 def _integer(layer, name, size, least=1):
@@ -474,9 +477,10 @@ def _height_and_width(layer, size):
 
 
 def _floats(layer, input, ndim):
-    """Return a mini-batch, with ndim axes unless that is None, in the dtype of the weights."""
+    """Return a mini-batch of ndim axes (None: 2 or more) as floats, in the dtype of the weights."""
     input = np.asarray(input)
-    valid = input.size > 0 and input.ndim == (ndim or max(2, input.ndim))
-    layer.check(valid, f"a mini-batch of {ndim or 2} axes, not empty", f"shape {input.shape}")
-    dtype = input.dtype if layer.W is None else np.asarray(layer.W).dtype
+    valid = input.size > 0 and (input.ndim == ndim if ndim else input.ndim >= 2)
+    axes = f"{ndim} axes" if ndim else "2 axes or more"
+    layer.check(valid, f"a mini-batch of {axes}, not empty", f"shape {input.shape}")
+    dtype = input.dtype if layer.W is None else layer.W.dtype
     return input.astype(dtype if dtype.kind == "f" else np.float32, copy=False)

@@ -1,14 +1,17 @@
 """Draw the pictures of the documents into images/: all of them, or those named.
 
 This needs matplotlib; drawn-digits, training and read also need MNIST. The last two are drawn
-together: mnist.py trains for a minute, then reads. speed.png is drawn by benchmark.py --plot.
+together: mnist.py trains for a minute, then reads. live also needs MNIST, Playwright and Chromium.
+speed.png is drawn by benchmark.py --plot.
 """
 
 import argparse
 import math
+import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -237,6 +240,42 @@ def draw_training(data):
                 sys.exit(status)  # mnist.py has said why
 
 
+def draw_live(data):
+    """The page of mnist.py lenet --live: a 3, and a pixel of the second convolution in numbers."""
+    from playwright.sync_api import sync_playwright
+
+    from extras import live
+    net = cnn_sg.Network(mnist.models(cnn_sg, 10)["lenet"])
+    net.load(HERE.parent / "extras" / "lenet.npz")
+    about = {"model": "lenet", "module": "cnn_sg", "weights": "lenet.npz", "drawn": False}
+    server = live.open_server(net, about, *mnist.load_mnist(data)[1])
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    upper = [(65 * np.cos(u), 50 * np.sin(u) - 50) for u in np.linspace(-2.6, 1.6, 30)]
+    lower = [(75 * np.cos(u), 55 * np.sin(u) + 55) for u in np.linspace(-1.5, 2.6, 30)]
+    with sync_playwright() as playwright:
+        path = shutil.which("chromium")
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1200, "height": 900})
+        page.goto(f"http://{server.hosts[0]}{server.root}")
+        pad = page.locator("#pad").bounding_box()
+        for k, (x, y) in enumerate(upper + lower):
+            page.mouse.move(pad["x"] + 135 + x, pad["y"] + 137 + y)
+            if k == 0:
+                page.mouse.down()
+        page.mouse.up()
+        layers = page.locator("#layers[aria-busy=false] .layer")
+        layers.first.wait_for()
+        A = net.layers[2].A[0, 2:6, 2:6]  # the brightest pixel in the middle
+        i, j, f = map(int, np.unravel_index(A.argmax(), A.shape) + np.array([2, 2, 0]))
+        layers.nth(2).locator(".map").nth(f).click(position={"x": 4 * j + 2, "y": 4 * i + 2})
+        page.mouse.move(0, 0)
+        page.screenshot(path=IMAGES / "live.png")
+        browser.close()
+    with Image.open(IMAGES / "live.png") as picture:
+        picture.quantize().save(IMAGES / "live.png")  # half as many bytes
+    server.shutdown()
+
+
 PICTURES = {
     "strides": draw_strides,
     "stride-groups": lambda data: draw_groups("stride-groups", 4, 2, 1),
@@ -246,6 +285,7 @@ PICTURES = {
     "drawn-digits": draw_digits,
     "training": draw_training,
     "read": draw_training,
+    "live": draw_live,
 }
 
 

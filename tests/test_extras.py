@@ -1,0 +1,535 @@
+"""Tests of extras/: --drawn, --plot, --read, --mpi. What needs a package is skipped without it."""
+
+import contextlib
+import importlib
+import importlib.util
+import io
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import types
+import unittest
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+
+import cnn_naive
+import cnn_sg
+import mnist
+from extras import drawn, read
+from tests import test_mnist
+
+PILLOW, MATPLOTLIB, MPI = map(importlib.util.find_spec, ("PIL", "matplotlib", "mpi4py"))
+SCRIPTS = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+MPIEXEC = shutil.which("mpiexec", path=SCRIPTS)
+FIGURES = test_mnist.FIGURES
+
+
+class Drawn(test_mnist.Program):
+    def test_the_same_seed_draws_the_same_digits(self):
+        x, y = drawn.draw_digits(200, 3)
+        self.assertEqual((x.shape, y.shape), ((200, 28, 28, 1), (200,)))
+        self.assertEqual((x.dtype, y.dtype), (np.uint8, np.uint8))
+        self.assertEqual(set(y), set(range(10)))
+        for array, again in zip((x, y), drawn.draw_digits(200, 3)):
+            np.testing.assert_array_equal(array, again)
+        self.assertTrue((drawn.draw_digits(200, 4)[0] != x).any())
+
+    def test_they_are_as_large_as_dark_and_as_central_as_those_of_mnist(self):
+        ink = drawn.draw_digits(300, 5)[0][..., 0].astype(float)
+        for axis in (1, 2):
+            profile = ink.sum(axis=3 - axis)
+            centres = (profile * np.arange(28)).sum(axis=1) / profile.sum(axis=1)
+            self.assertLess(np.abs(centres - 13.5).max(), 2)
+            self.assertLess(np.abs(centres - 13.5).mean(), 0.5)
+        self.assertTrue((ink.max(axis=(1, 2)) > 150).all() and (ink.min(axis=(1, 2)) == 0).all())
+        spans = [[np.ptp(np.flatnonzero((image > 100).any(axis=axis))) + 1 for axis in (0, 1)]
+                 for image in ink]  # fmt: skip
+        self.assertTrue(set(np.max(spans, axis=1)) <= set(range(16, 23)))
+        self.assertTrue(15 < np.mean(ink) < 45)  # that of MNIST is 33
+
+    def test_strokes_go_where_they_should_in_a_handwriting_that_varies(self):
+        rng = np.random.default_rng(6)
+        quarters = slice(14), slice(14, 28)
+        corners = drawn.draw_strokes(["0009", "0999"], 300, rng)  # an L
+        corner = corners.mean(axis=0)
+        ink = [corner[rows, columns].sum() for rows in quarters for columns in quarters]
+        share = np.array(ink) / corner.sum()
+        self.assertTrue(share[1] < 0.1 and min(share[[0, 2, 3]]) > 0.2, share)
+        upright, across = (drawn.draw_strokes([line], 300, rng) for line in ("5059", "0595"))
+        # A net that learns from this handwriting reads MNIST. Another one has to be tried anew.
+        for lines, lean, spread in ((upright, 2, 3.6), (across.transpose(0, 2, 1), 0, 2.6)):
+            rows = lines[:, [8, 19]] + 1e-9
+            upper, lower = (rows @ np.arange(28) / rows.sum(axis=2)).T
+            self.assertAlmostEqual(np.mean(upper - lower), lean, delta=0.6)
+            self.assertAlmostEqual(np.std(upper - lower), spread, delta=0.6)
+        high, wide = ((corners > 100).any(axis=axis).sum(axis=1) for axis in (2, 1))
+        self.assertAlmostEqual(np.mean(wide / high), 0.95, delta=0.15)
+        ink = upright.mean(axis=(1, 2))  # of thin pens and thick ones
+        self.assertTrue(13 < ink.mean() < 17 and 3.5 < ink.std() < 6)
+
+    def test_they_are_used_and_marked_where_mnist_cannot_be_had(self):
+        self.patch(mnist, "HERE", self.folder)
+        self.patch(mnist, "MIRRORS", ("http://127.0.0.1:1/",))
+        out = self.run_main("flat", "--epochs", 1, "--seed", 1)
+        lines = [line for line in out.splitlines() if not line.startswith("Downloading")]
+        self.assertRegex(lines[0], r"^MNIST could not be downloaded: no mirror gave .*\.$")
+        self.assertEqual(lines[1:3], [f"Put into {self.folder}:", ", ".join(mnist.FILES)])
+        self.assertEqual(lines[3], "Using drawn digits, not MNIST: this program draws them.")
+        self.assertIn("on 12,000 images, testing on 2,000", lines[4])
+        self.assertRegex(lines[-1], rf"^Test set \(drawn digits, not MNIST\): {FIGURES}$")
+        self.assertLess(float(lines[-1].split()[-2]), 25)
+        self.assertEqual(self.names(), [])
+        message = "^no mirror gave .*; put into .*t10k-labels-idx1-ubyte$"
+        with self.assertRaisesRegex(ConnectionError, message):
+            self.run_main("flat", "--data", self.folder)
+
+
+def rectangle(paper=255, ink=0, height=80, width=100, box=(20, 70, 30, 50)):
+    """Pixels of a picture with a filled rectangle; paper and ink may be colours."""
+    pixels = np.empty((height, width, *np.shape(paper)), np.uint8)
+    pixels[:] = paper
+    pixels[box[0] : box[1], box[2] : box[3]] = ink
+    return pixels
+
+
+class AsMnist(unittest.TestCase):
+    upright = np.zeros((28, 28))
+    upright[4:24, 10:18] = 255  # 50 x 20 pixels become 20 x 8
+
+    def test_any_colours_and_numbers_become_light_on_dark_in_the_middle(self):
+        clear = (0, 0, 0, 0)
+        for paper, ink in ((255, 0), (0, 255), (200, 100), ((0, 150, 0), (200, 40, 200)),
+                           (clear, (0, 0, 0, 255)), (clear, (255, 255, 255, 255)),
+                           ((255, 255, 255, 0), (0, 0, 0, 255)), ([9], [99])):  # fmt: skip
+            for dtype in (np.uint8, np.float64):
+                pixels = rectangle(paper, ink).astype(dtype)
+                kept = pixels.copy()
+                image = read.as_mnist(pixels)
+                self.assertEqual((image.shape, image.dtype), ((28, 28), np.uint8))
+                np.testing.assert_array_equal(image, self.upright)
+                np.testing.assert_array_equal(pixels, kept)
+        np.testing.assert_array_equal(read.as_mnist(rectangle().T), self.upright.T)
+
+    def test_what_is_transparent_has_no_colour(self):
+        pixels = rectangle((255, 255, 255, 255), (0, 0, 0, 255))
+        pixels[5:9, 5:9] = 0, 0, 255, 0
+        pixels[:, :, 3] = np.where(pixels[:, :, 0] == 255, 0, 255)
+        pixels[5:9, 5:9, 3] = 0
+        np.testing.assert_array_equal(read.as_mnist(pixels), self.upright)
+
+    def test_the_centre_of_mass_is_in_the_middle(self):
+        pixels = rectangle(box=(20, 70, 30, 40))
+        pixels[60:70, 30:70] = 0  # an L
+        ink = read.as_mnist(pixels).astype(float)
+        for profile in (ink.sum(axis=0), ink.sum(axis=1)):
+            self.assertAlmostEqual(np.average(np.arange(28), weights=profile), 13.5, delta=0.51)
+        rows = np.flatnonzero(ink.any(axis=1))
+        self.assertEqual((np.ptp(rows), np.count_nonzero(ink[rows[0]]), ink.max()), (19, 4, 255))
+
+    def test_a_pixel_is_the_mean_of_those_it_covers(self):
+        shares = [[0.4, 0.4, 0.2, 0, 0], [0, 0, 0.2, 0.4, 0.4]]
+        np.testing.assert_allclose(read.overlaps(5, 2), shares)
+        np.testing.assert_allclose(read.overlaps(2, 3), [[1, 0], [0.5, 0.5], [0, 1]])
+
+    def test_a_thin_line_stays(self):
+        image = read.as_mnist(rectangle(height=200, box=(20, 181, 50, 51)))
+        self.assertEqual((np.count_nonzero(image), image.max()), (20, 255))
+
+    def test_a_sheet_of_paper_on_a_table_is_cut_off(self):
+        for table in (0, 60, 128, 200):
+            scene = np.full((180, 200), table, np.uint8)
+            scene[35:115, 70:170] = rectangle()
+            self.assertLess(np.mean(np.abs(read.as_mnist(scene) - self.upright)), 2)
+        blank = np.full((180, 200), 0, np.uint8)
+        blank[35:115, 70:170] = 255
+        self.assertEqual(read.as_mnist(blank).max(), 255)
+
+    def test_no_digit(self):
+        for pixels in (rectangle(ink=255), rectangle(ink=230), np.zeros((1, 1))):
+            with self.assertRaisesRegex(ValueError, "all of one colour: there is no digit"):
+                read.as_mnist(pixels)
+        for shape in ((0, 5), (5, 5, 2), (1, 5, 5, 3)):
+            with self.assertRaisesRegex(ValueError, "expected pixels .height, width"):
+                read.as_mnist(np.zeros(shape))
+
+    @unittest.skipUnless(test_mnist.REAL and PILLOW, "the real files, or Pillow, are not at hand")
+    def test_digits_of_mnist_come_back_from_a_photo_as_they_were(self):
+        from PIL import Image
+
+        _, (x, _) = mnist.load_mnist(test_mnist.REAL[0])
+        differences = []
+        for digit in x[:100, :, :, 0]:
+            sheet = np.full((250, 280), 160, np.uint8)
+            sheet[20:216, 70:266] = 255 - np.kron(digit, np.ones((7, 7), np.uint8))
+            Image.fromarray(sheet).save(file := io.BytesIO(), "JPEG")
+            seen = read.as_mnist(np.asarray(Image.open(file))).astype(int)
+            differences.append(np.abs(seen - read.as_mnist(digit)).mean())
+        self.assertLess(np.mean(differences), 12)
+
+
+class Pictures(test_mnist.Program):
+    def weights(self):
+        net = cnn_sg.Network(mnist.models(cnn_sg, 10)["cnn"], seed=1)
+        net.predict(np.zeros((1, 28, 28, 1), np.float32))
+        net.save(self.folder / "w.npz")
+        return net, ("cnn", "--load", self.folder / "w.npz")
+
+    @unittest.skipUnless(PILLOW, "Pillow is not installed")
+    def test_bad_pictures_do_not_keep_others_from_being_read(self):
+        from PIL import Image
+
+        net, options = self.weights()
+        good = [self.folder / name for name in ("first.png", "last.jpg")]
+        for path in good:
+            Image.fromarray(rectangle()).save(path)
+        names = ("empty.png", "text.png", "cut.png", "grey.png", "huge.png", "none.png")
+        bad = {name: self.folder / name for name in names}
+        bad["empty.png"].touch()
+        bad["text.png"].write_bytes(b"no picture")
+        bad["cut.png"].write_bytes(good[0].read_bytes()[:-100])
+        Image.fromarray(rectangle(ink=255)).save(bad["grey.png"])
+        Image.new("1", (10_000, 5_001)).save(bad["huge.png"])
+        plot = ["--plot", self.folder / "p.png"] if MATPLOTLIB else []
+        paths = [good[0], *bad.values(), good[1]]
+        out = self.run_main(*options, *plot, "--read", *paths, code=1)
+        answers = net.predict(mnist.scale(read.as_mnist(rectangle()))[None, :, :, None])[0]
+        second, first = np.argsort(answers)[-2:]
+        percent = [f"{k} ({100 * answers[k]:.1f} %)" for k in (first, second)]
+        lines = out.splitlines()
+        self.assertEqual(lines[0], f"{good[0]}: {percent[0]}, or {percent[1]}")
+        self.assertRegex(lines[1], rf"^{re.escape(str(good[1]))}: \d \(.* %\), or \d \(.* %\)$")
+        self.assertEqual(lines[2:], [f"Picture saved in {plot[1]}"] if plot else [])
+        for path, line in zip(bad.values(), self.errors.splitlines(), strict=True):
+            self.assertRegex(line, f"^mnist.py: {re.escape(str(path))}: .")
+
+    @unittest.skipUnless(PILLOW, "Pillow is not installed")
+    def test_a_photo_is_turned_upright_and_needs_no_data(self):
+        from PIL import Image
+
+        _, options = self.weights()
+        self.patch(mnist, "load_mnist", None)
+        exif = Image.Exif()
+        exif[0x0112] = 6  # to be turned by a quarter
+        Image.fromarray(np.rot90(rectangle())).save(self.folder / "turned.jpg", exif=exif)
+        Image.fromarray(rectangle()).save(self.folder / "upright.jpg")
+        paths = [self.folder / name for name in ("turned.jpg", "upright.jpg")]
+        turned, upright = self.run_main(*options, "--read", *paths).splitlines()
+        self.assertEqual(turned.split(": ")[1], upright.split(": ")[1])
+
+    def test_trained_weights_are_used_for_lenet_where_they_are(self):
+        self.patch(mnist, "HERE", self.folder)
+        self.run_main("lenet", "--read", "x.png", code=2)
+        (self.folder / "extras").mkdir()
+        trained = self.folder / "extras" / "lenet.npz"
+        trained.touch()
+        self.run_main("cnn", "--read", "x.png", code=2)
+        with self.assertRaisesRegex(ValueError, "lenet.npz"):
+            self.run_main("lenet", "--read", "x.png")
+
+    def test_a_package_that_is_missing_is_one_line(self):
+        _, options = self.weights()
+        cases = [("PIL", "pillow", *options, "--read", "x.png"),
+                 ("matplotlib.figure", "matplotlib", "flat", *self.data(), "--plot", "p.png"),
+                 ("mpi4py", "mpi4py .*", "flat", "--mpi")]  # fmt: skip
+        for module, package, *arguments in cases:
+            with mock.patch.dict("sys.modules", {module: None}):
+                for name in ("plot", "mpi"):
+                    sys.modules.pop(f"extras.{name}", None)
+                with self.assertRaisesRegex(ImportError, f"^--.* needs .* pip install {package}$"):
+                    self.run_main(*arguments)
+
+
+@unittest.skipUnless(MATPLOTLIB, "matplotlib is not installed")
+class Plots(test_mnist.Program):
+    def figure(self, draw, *arguments):
+        """The figure that a function draws, and the titles in it."""
+        import matplotlib.figure
+
+        with mock.patch.object(matplotlib.figure.Figure, "savefig", autospec=True) as save:
+            with contextlib.suppress(OSError):  # as there is nothing to move
+                draw(self.folder / "picture.png", *arguments)
+        figure = save.call_args[0][0]
+        titles = [axes.get_title() for axes in figure.axes if axes.get_visible()]
+        return figure, list(filter(None, titles))
+
+    def test_what_is_drawn_of_a_training(self):
+        from extras.plot import plot_training
+
+        layers = [cnn_sg.ConvLayer_ReLU(9, 3), cnn_sg.FlatLayer(), cnn_sg.FCLayer_Softmax(3)]
+        net = cnn_sg.Network(layers, 1)
+        x = np.random.default_rng(1).integers(0, 255, (50, 6, 7, 1)).astype(np.uint8)
+        answers = net.predict(mnist.scale(x)).argmax(axis=1)
+        labels = answers.copy()
+        labels[[7, 33]] = (answers[[7, 33]] + 1) % 3
+        history = [(float(loss), 0.5) for loss in range(1, 251)]
+        tests, test_set = [(125, 0.3, 0.1), (250, 0.2, 0.04)], (x, np.eye(3)[labels])
+        figure, titles = self.figure(plot_training, history, tests, net, *test_set, "name")
+        misread = [f"read {answers[k]}, is {labels[k]}" for k in (7, 33)]
+        self.assertEqual(titles, ["filters of the first layer", *misread])
+        self.assertEqual(figure.get_suptitle(), "name: test error 4.00 %")
+        self.assertEqual(figure.subfigs[1].subfigs[1].get_suptitle(), "the first of 2 misread digits")
+        self.assertEqual(sum(axes.get_visible() for axes in figure.axes), 5)
+        left, right = figure.axes[:2]
+        raw, mean = left.lines
+        np.testing.assert_array_equal(raw.get_ydata(), range(1, 251))
+        np.testing.assert_allclose(mean.get_ydata(), [1, 1.5, *range(2, 250)])  # of up to three
+        points = right.lines[0].get_xdata(), right.lines[0].get_ydata()
+        np.testing.assert_allclose(points, ([125, 250], [10, 4]))
+        named = [left.get_xlabel(), left.get_ylabel(), right.get_ylabel()]
+        error = "test error after each epoch, % (dots)"
+        self.assertEqual(named, ["mini-batch", "loss, and mean of 3 (dashed)", error])
+        self.assertEqual((left.get_yscale(), right.get_ylim()), ("log", (0, 12.1)))
+        pictures = [axes for axes in figure.axes if axes.images]
+        for axes in pictures:
+            ticks = [*axes.get_xticks(), *axes.get_yticks()]
+            self.assertEqual((ticks, axes.get_frame_on()), ([], False))
+        filters, first, _ = (axes.images[0].get_array() for axes in pictures)
+        np.testing.assert_array_equal(filters[:3, :3], net.layers[0].W[:, :, 0, 0])
+        np.testing.assert_array_equal(first, x[7, :, :, 0])
+        flat = cnn_sg.Network([cnn_sg.FlatLayer(), cnn_sg.FCLayer_Softmax(3)], 1)
+        without, titles = self.figure(plot_training, [], tests[1:], flat, *test_set, "name")
+        self.assertNotIn("filters of the first layer", titles)
+        self.assertLess(without.get_figwidth(), figure.get_figwidth())
+        self.assertEqual([axes for axes in without.axes if axes.lines], [])
+
+    def test_what_is_drawn_of_pictures(self):
+        from extras.plot import plot_pictures
+
+        net = cnn_sg.Network(mnist.models(cnn_sg, 10)["cnn"], seed=1)
+        image = read.as_mnist(rectangle())
+        x = mnist.scale(image)[None, :, :, None]
+        answers = net.predict(x)[0]
+        results = [("folder/one.png", rectangle(), image, answers)] * 2
+        figure, titles = self.figure(plot_pictures, results, net)
+        expected = ["one.png", "as the network sees it", "after the first convolution"]
+        self.assertEqual(titles, 2 * expected)
+        came, saw, maps, bars = figure.axes[:4]
+        np.testing.assert_array_equal(saw.images[0].get_array(), image)
+        np.testing.assert_array_equal(came.images[0].get_array(), rectangle())
+        A = net.layers[0].forward_propagate(x)[0, :, :, 1]
+        np.testing.assert_allclose(maps.images[0].get_array()[:26, 27:53], A, atol=1e-6)
+        np.testing.assert_allclose([bar.get_width() for bar in bars.patches], 100 * answers)
+        self.assertEqual((bars.get_xlim(), bars.get_ylim()), ((0, 100), (9.5, -0.5)))
+        self.assertEqual(bars.get_xlabel(), "probability, %")
+        flat = cnn_sg.Network([cnn_sg.FlatLayer(), cnn_sg.FCLayer_Softmax(10)], 1)
+        single, _ = self.figure(plot_pictures, results[:1], flat)
+        self.assertEqual([axes.get_visible() for axes in single.axes], [True, True, False, True])
+
+    def test_images_stand_side_by_side_with_a_gap(self):
+        from extras.plot import mosaic
+
+        images = np.arange(1, 61, dtype=float).reshape(10, 2, 3)
+        joined = mosaic(images)
+        self.assertEqual(joined.shape, (2 * 3, 8 * 4))
+        np.testing.assert_array_equal(joined[:2, 4:7], images[1])
+        np.testing.assert_array_equal(joined[3:5, 4:7], images[9])
+        self.assertTrue(np.isnan(joined[2]).all() and np.isnan(joined[:, 3]).all())
+
+    def test_a_picture_is_written_whole_or_stays_as_it_was(self):
+        picture = self.folder / "picture.png"
+        run = ("cnn", *self.data(), "--epochs", 1, "--plot", picture)
+        self.assertIn(f"Picture saved in {picture}\n", self.run_main(*run))
+        content = picture.read_bytes()
+        self.assertEqual(content[:8], b"\x89PNG\r\n\x1a\n")
+        self.assertGreater(len(content), 20_000)
+        full = mock.patch("os.replace", side_effect=OSError(28, "No space left on device"))
+        with full, self.assertRaisesRegex(OSError, "No space left"):
+            self.run_main(*run)
+        self.assertEqual((picture.read_bytes(), self.names()), (content, ["data", "picture.png"]))
+
+
+class Comm:
+    """Stands for MPI's communicator, where processes are threads of this one."""
+
+    def __init__(self, rank, size, barrier, sent):
+        self.rank, self.size, self.barrier, self.sent = rank, size, barrier, sent
+
+    def allreduce(self, own):
+        self.sent[self.rank] = own
+        self.barrier.wait()
+        total = sum(self.sent)
+        self.barrier.wait()
+        return total
+
+    def Allreduce(self, own, total):
+        total[:] = self.allreduce(own)
+
+
+class Shares(test_mnist.Folder):
+    """What processes do together, without MPI."""
+
+    def setUp(self):
+        super().setUp()
+        stand_in = {"mpi4py": types.SimpleNamespace(MPI=None)}
+        self.addCleanup(mock.patch.dict("sys.modules", stand_in).stop)
+        mock.patch.dict("sys.modules", stand_in).start()
+        sys.modules.pop("extras.mpi", None)
+        self.mpi = importlib.import_module("extras.mpi")
+        self.addCleanup(sys.modules.pop, "extras.mpi")
+        self.handlers = []  # of Ctrl-C, one for each process
+        handle = mock.Mock(side_effect=lambda _, handler: self.handlers.append(handler))
+        self.patch(self.mpi.signal, "signal", handle)
+        rng = np.random.default_rng(1)
+        self.x, self.y = rng.random((60, 7, 6, 1)), np.eye(3)[rng.integers(0, 3, 60)]
+
+    def together(self, size, work, cnn=cnn_sg):
+        """Return [work(net) of each of so many processes]."""
+        barrier, sent, results = threading.Barrier(size, timeout=30), [None] * size, [None] * size
+        networks = [self.mpi.shared(cnn.Network, Comm(rank, size, barrier, sent))
+                    for rank in range(size)]  # fmt: skip
+
+        def run(rank):
+            try:
+                results[rank] = work(self.network(cnn, networks[rank]))
+            except KeyboardInterrupt:
+                results[rank] = "stopped"
+            finally:
+                if results[rank] is None:
+                    barrier.abort()
+
+        threads = [threading.Thread(target=run, args=(rank,)) for rank in range(size)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return results
+
+    def network(self, cnn, network):
+        return network([cnn.ConvLayer_ReLU(4, 3), cnn.PoolLayer_Max(2, 2), cnn.FlatLayer(),
+                        cnn.FCLayer_Softmax(3)], seed=1)  # fmt: skip
+
+    def test_twenty_steps_are_those_of_one_process(self):
+        cases = (cnn_sg, 2, 8), (cnn_sg, 3, 8), (cnn_sg, 5, 3), (cnn_sg, 5, 1), (cnn_naive, 3, 2)
+        for cnn, size, count in cases:
+            batches = np.random.default_rng(2).integers(0, 60, (20, count))
+
+            def work(net, batches=batches):
+                return net, [net.train(self.x[b], self.y[b], 0.1, 0.01)[1:] for b in batches]
+
+            expected, figures = work(self.network(cnn, cnn.Network))
+            for net, got in self.together(size, work, cnn):
+                np.testing.assert_allclose(got, figures, rtol=1e-12)
+                for layer, other in zip(net.layers, expected.layers):
+                    for name in layer.weights:
+                        W, wanted = getattr(layer, name), getattr(other, name)
+                        self.assertEqual(W.dtype, np.float64)
+                        np.testing.assert_allclose(W, wanted, rtol=1e-10, atol=1e-14)
+
+    def test_the_test_set_is_shared_out(self):
+        net = self.network(cnn_sg, cnn_sg.Network)
+        for size, n in ((2, 60), (7, 60), (3, 2)):
+            _, *expected = net.evaluate(self.x[:n], self.y[:n])
+            results = self.together(size, lambda net, n=n: net.evaluate(self.x[:n], self.y[:n]))
+            for _, *figures in results:
+                np.testing.assert_allclose(figures, expected, rtol=1e-12)
+            self.assertEqual(sum(len(A) for A, *_ in results if A is not None), n)
+
+    def test_if_one_is_asked_to_stop_all_do_after_the_same_step(self):
+        for count in (6, 2):  # process 2 may have no share
+
+            def work(net, count=count):
+                X, Y = self.x[:count], self.y[:count]
+                net.train(X, Y, 0.1)
+                self.barrier.wait()
+                self.handlers[2](signal.SIGINT, None)
+                self.barrier.wait()
+                net.train(X, Y, 0.1)
+
+            self.barrier, self.handlers = threading.Barrier(3, timeout=30), []
+            self.assertEqual(self.together(3, work), ["stopped"] * 3)
+            self.assertEqual(self.handlers[3:], [signal.default_int_handler] * 3)
+
+
+@unittest.skipUnless(MPI and MPIEXEC and os.name == "posix", "mpi4py or mpiexec is not installed")
+class Processes(test_mnist.Program):
+    def start_together(self, *groups):
+        """Start groups of processes, (number, arguments): those of a group have the same."""
+        command = [MPIEXEC]
+        for k, (number, arguments) in enumerate(groups):
+            program = [sys.executable, "-W", "error", "mnist.py", *map(str, arguments), "--mpi"]
+            command += [":"] * (k > 0) + ["-n", str(number), *program]
+        more = {"OPENBLAS_NUM_THREADS": "1", "OMPI_MCA_rmaps_base_oversubscribe": "1",
+                "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe"}  # fmt: skip
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "encoding": "utf-8"}
+        return subprocess.Popen(command, cwd=test_mnist.HERE, env={**os.environ, **more}, **streams)
+
+    def run_together(self, *groups):
+        with self.start_together(*groups) as process:
+            out, errors = process.communicate(timeout=120)
+        return process.returncode, out, errors
+
+    def test_the_same_weights_as_one_process(self):
+        # Few steps: sooner or later rounding decides which pixel max-pooling takes.
+        data, file = self.data(n=96, rows=16, columns=16), self.folder / "w.npz"
+        for model, version, size in (("flat", "sg", 1), ("flat", "naive", 5), ("lenet", "sg", 2),
+                                     ("cnn", "sg", 3)):  # fmt: skip
+            arguments = (model, version, *data, "--epochs", 1, "--seed", 1, "--save", file)
+            expected = self.run_main(*arguments).splitlines()[-1]
+            saved = dict(np.load(file))
+            file.unlink()
+            code, out, errors = self.run_together((size, arguments))
+            self.assertEqual((code, errors), (0, ""))
+            self.assertIn(f"Processes that share each mini-batch: {size}\n", out)
+            self.assertEqual(out.splitlines().count(expected), 1, out)
+            W = dict(np.load(file))
+            for name in [name for name in saved if saved[name].dtype.kind == "f"]:
+                difference = np.linalg.norm(W[name] - saved[name])
+                self.assertLess(difference, 1e-5 * np.linalg.norm(saved[name]))
+
+    def test_without_a_seed_all_draw_the_same(self):
+        run = ("flat", *self.data(), "--epochs", 1, "--split", 0.5)
+        code, out, errors = self.run_together((2, run))
+        self.assertEqual((code, errors), (0, ""))  # other halves would have other checksums
+        self.assertEqual(out.count("Test set: "), 1)
+
+    def test_other_data_or_weights_in_a_process_are_one_line(self):
+        run, files = ("flat", *self.data()), [self.folder / name for name in ("1.npz", "2.npz")]
+        for seed, file in enumerate(files):
+            self.run_main(*run, "--epochs", 1, "--seed", seed, "--save", file)
+        self.write(n=61)
+        other_data = (1, run), (1, ("flat", "--data", self.folder))
+        other_weights = [(1, (*run, "--load", file)) for file in files]
+        for groups, expected, got in ((other_data, "60 images", "61 images"),
+                                      (other_weights, "weights with", "weights with")):  # fmt: skip
+            code, _, errors = self.run_together(*groups)
+            self.assertNotEqual(code, 0)
+            line = f"process 1: expected .*{expected} .*as in process 0, got .*{got} .*"
+            self.assertRegex(errors, f"^mnist.py: {line}\n$")
+
+    def test_what_goes_wrong_in_all_is_one_line(self):
+        code, _, errors = self.run_together((3, ("flat", *self.data(), "--learning-rate", 1e30)))
+        self.assertNotEqual(code, 0)
+        self.assertRegex(errors, "^mnist.py: training diverged: .*\n$")
+
+    def test_one_that_dies_ends_all(self):
+        data = self.data()
+        self.write()
+        next(self.folder.glob("*train-labels*")).write_bytes(b"")
+        groups = (1, ("flat", *data)), (1, ("flat", "--data", self.folder))
+        code, _, errors = self.run_together(*groups)
+        self.assertNotEqual(code, 0)
+        self.assertRegex(errors, "^mnist.py: .*train-labels.*\n$")
+
+    def test_ctrl_c_stops_all(self):
+        file = self.folder / "w.npz"
+        arguments = ("flat", *self.data(n=600), "--epochs", 1_000_000, "--save", file)
+        with self.start_together((2, arguments)) as process:
+            for _ in range(4):
+                process.stdout.readline()
+            process.send_signal(signal.SIGINT)
+            out, errors = process.communicate(timeout=30)
+        self.assertNotEqual(process.returncode, 0)
+        self.assertNotIn("Traceback", errors)
+        self.assertRegex(out, r"\nStopped in epoch \d+/1000000, after \d+ mini-batches in all.\n")
+        self.assertRegex(out.splitlines()[-1], rf"^Test set: {FIGURES}$")
+        np.load(file).close()
+
+
+if __name__ == "__main__":
+    unittest.main(warnings="error")
