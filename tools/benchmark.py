@@ -37,7 +37,7 @@ import im2col
 import cnn_naive
 import cnn_sg
 import mnist
-from extras import drawn
+from extras.drawn import draw_digits
 
 SG, NAIVE, EAGER, LAST, JAX = "cnn_sg", "cnn_naive", "PyTorch", "channels_last", "JAX"
 ONE, ALL = "on one core", "on all cores"
@@ -65,7 +65,7 @@ LAYERS = (  # input (n_m, ih, iw, n_c); number of filters, None for max-pooling;
 
 def digits(batch):
     """20 mini-batches of drawn digits: (20, batch, 28, 28, 1) and (20, batch, 10)."""
-    images, labels = drawn.draw_digits(20 * batch, seed=1)
+    images, labels = draw_digits(20 * batch, seed=1)
     X = mnist.scale(images).reshape(20, batch, 28, 28, 1)
     return X, np.eye(10, dtype=np.float32)[labels].reshape(20, batch, 10)
 
@@ -356,9 +356,9 @@ def draw(steps, whole, path):
     width = 0.84 / len(bars)
     for k, (kind, ratios) in enumerate(bars.items()):
         places = np.arange(len(MODELS)) + (k - (len(bars) - 1) / 2) * width
-        drawn_bars = axes.bar(places, ratios.values(), 0.92 * width, label=kind)
+        drawn = axes.bar(places, ratios.values(), 0.92 * width, label=kind)
         over = {"fc": "white", "lw": 0, "pad": 0}  # the line at 1
-        axes.bar_label(drawn_bars, fmt="%.2f", fontsize=13, padding=2, bbox=over)
+        axes.bar_label(drawn, fmt="%.2f", fontsize=13, padding=2, bbox=over)
     axes.axhline(1, color="0.4", linestyle="--", zorder=0)
     axes.set_xticks(range(len(MODELS)), MODELS, fontsize=15)
     axes.set_ylabel("PyTorch's time / ours", fontsize=13)
