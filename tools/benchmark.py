@@ -400,6 +400,8 @@ def parse_arguments():
         parser.error("runs needs torch and mpi4py, see tools/README.md")
     if options.plot and not ("networks" in options.sections and {"torch", "matplotlib"} <= PRESENT):
         parser.error("--plot needs the section networks, torch and matplotlib")
+    if options.plot and not options.plot.parent.is_dir():
+        parser.error(f"--plot: there is no folder {options.plot.parent}")
     return options
 
 
@@ -412,12 +414,12 @@ def main():
     print("Ratio: the other's time by that of cnn_sg. Above 1, cnn_sg is faster.")
     try:
         found = {name: SECTIONS[name](options) for name in options.sections}
+        if options.plot:
+            draw(found["networks"], found.get("runs", {}), options.plot)
     except KeyboardInterrupt:
         sys.exit("interrupted")
     except (OSError, ValueError, subprocess.SubprocessError) as problem:
         sys.exit(f"benchmark.py: {problem}")
-    if options.plot:
-        draw(found["networks"], found.get("runs", {}), options.plot)
 
 
 if __name__ == "__main__":
