@@ -302,8 +302,8 @@ def about(failure, cnn):
         if frame.filename == cnn.__file__:
             where = f"{Path(cnn.__file__).name}, line {frame.lineno}, in {frame.name}:"
             lines[:-1] = [where, f"    {frame.line}"]
-    if "NoneType" in lines[-1]:
-        lines.append("Something is None: was it kept (self.A_prev), or made (make_weights)?")
+    if "NoneType" in lines[-1] or "no attribute" in lines[-1]:
+        lines.append("Is something not kept (as self.A_prev), or not made (by make_weights)?")
     return lines
 
 
