@@ -2,7 +2,8 @@
 
 Prints a line for each fault, and fails; at last a line for each document. Needs markdown-it-py.
 - Python blocks run in an empty folder, in order, those under a heading in one namespace. Each of
-  examples/ runs by itself in an empty folder. Warnings are errors. What lacks a package is skipped.
+  examples/ runs by itself in one. Warnings are errors. What lacks a package is skipped. (But the
+  lines of a block "python FILE" have to stand in FILE.)
 - Commands, in code font and in blocks of sh or no language, name a script that takes them.
 - Links, anchors, pictures and files in code font exist; pictures have alternative texts.
 - A line has at most 110 characters, if not of a table. Two epochs in it are a wrapped output.
@@ -29,7 +30,7 @@ DOCUMENTS = ("README.md", "FAQ.md", "exercises/README.md", "tools/README.md")
 OPTIONAL = {"torch", "jax", "matplotlib", "PIL", "mpi4py"}
 LONG = {"lowest_error.py": ["--epochs", "1"], "record.py": ["1.npz", "--epochs", "1"]}  # on MNIST
 ELSEWHERE = {".venv/bin/", ".venv/bin/pip", ".venv/bin/python3", ".gz", ".npz", ".png", ".py",
-             "cnn.npz", "cnn.png", "seven.png", "cnn_mine.py"}  # of a reader  # fmt: skip
+             "cnn.npz", "cnn.png", "seven.png", "answers.npz", "cnn_mine.py"}  # fmt: skip
 FILE = re.compile(r"[\w.-]+/[\w.*/-]*|\.\w+|[\w.*-]+\.(?:py|md|txt|png|npz|cff|html)")
 EPOCH = re.compile(r"\bepoch \d+[/:]")
 PYTHON = r"(?:\S+ )*?(?:\S*/)?(?:python3?(?: -u| -W \w+)*|uv run) (?!-)"
@@ -47,6 +48,10 @@ class Document:
             line = token.map[0] + 1 if token.map else line
             if token.type == "fence" and token.info == "python":
                 self.blocks.append((line, token.content, len(self.anchors)))
+            elif token.type == "fence" and token.info.startswith("python "):  # of the file named
+                known = (ROOT / token.info[7:]).read_text("utf-8")
+                strange = [text for text in token.content.splitlines() if text.strip() not in known]
+                self.faults += [(line, f"lines of {token.info[7:]}", text) for text in strange]
             elif token.type == "fence" and token.info in ("", "sh"):
                 lines = token.content.replace("\\\n", " ").splitlines()
                 self.commands += enumerate(lines, line + 1)
@@ -88,7 +93,7 @@ class Document:
             file = (self.path.parent / name).resolve() if name else self.path
             if not file.exists():
                 yield line, "a file that exists", address
-            elif anchor and anchor not in Document(file).anchors:
+            elif anchor and file.suffix == ".md" and anchor not in Document(file).anchors:
                 yield line, f"an anchor of {file.name}", address
 
     def check_files(self):
@@ -135,12 +140,12 @@ def lacking(message):
 
 
 def complaint_of(script, arguments):
-    """Run a script until argparse has parsed the arguments. Return its complaint, if any."""
+    """Run a script until it has parsed the arguments. Return argparse's complaint, if any."""
     if "argparse" not in script.read_text("utf-8"):
         return None
     parse_args, complaint = argparse.ArgumentParser.parse_args, io.StringIO()
     def only_parse(parser, *_):
-        parse_args(parser, ["1" if word.isupper() else word for word in arguments])  # DIR, N
+        parse_args(parser, ["1" if re.match("[A-Z$]", word) else word for word in arguments])
         sys.exit()
     with (
         mock.patch("argparse.ArgumentParser.parse_args", only_parse),
@@ -177,18 +182,14 @@ def main():
     mnist.HERE, mnist.load_mnist.__defaults__ = data, (data,)  # the blocks take one of them
     everything = [*map(ROOT.joinpath, DOCUMENTS), *sorted(ROOT.glob("examples/*.py"))]
     for path in [each.resolve() for each in options.files or everything]:
-        if not path.is_file():
-            sys.exit(f"{path}: expected a document or an example, found none")
-        if path.suffix == ".py":
-            found = [*check_example(path, data)]
-        else:
+        found = [*check_example(path, data)] if path.suffix == ".py" else []
+        if path.suffix == ".md":
             document = Document(path)
             with tempfile.TemporaryDirectory() as folder:
                 os.chdir(folder)
-                found = [*document.check_blocks()]
+                found = [*document.check_blocks(), *document.faults]
                 os.chdir(here)
             found += [*document.check_links(), *document.check_files(), *document.check_commands()]
-            found += document.faults
         print(f"{path.relative_to(ROOT)}: {len(found)} faults", flush=True)
         faults += [f"{path.name}:{line}: expected {a}, found {b}" for line, a, b in sorted(found)]
     print(*faults, sep="\n")
