@@ -391,15 +391,14 @@ class Network:
         return self
 
     def __str__(self):
-        lines, total = [f"{'layer':36}{'output':>16}{'parameters':>12}"], 0
-        for layer in self.layers:
-            output, count = "?", "?"  # the first input will tell
-            if layer.A is not None:
-                output = " x ".join(map(str, layer.A.shape[1:]))
-                count = sum(getattr(layer, name).size for name in layer.weights)
-                total += count
-            lines.append(f"{layer!s:36}{output:>16}{count:>12}")
-        return "\n".join([*lines, f"{'total':52}{total or '?':>12}"])
+        lines, counts = [f"{'layer':36}{'output':>16}{'parameters':>12}"], []
+        for layer in self.layers:  # "?": the first input will tell
+            output = "?" if layer.A is None else " x ".join(map(str, layer.A.shape[1:]))
+            arrays = [getattr(layer, name) for name in layer.weights]
+            counts.append("?" if any(W is None for W in arrays) else sum(W.size for W in arrays))
+            lines.append(f"{layer!s:36}{output:>16}{counts[-1]:>12}")
+        total = "?" if "?" in counts else sum(counts)
+        return "\n".join([*lines, f"{'total':52}{total:>12}"])
 
 
 # What serves the layers without being the idea. To copy a layer, take this file down to the end
@@ -423,5 +422,5 @@ def _floats(layer, input, ndim):
     valid = input.size > 0 and (input.ndim == ndim if ndim else input.ndim >= 2)
     axes = f"{ndim} axes" if ndim else "2 axes or more"
     layer.check(valid, f"a mini-batch of {axes}, not empty", f"shape {input.shape}")
-    dtype = input.dtype if layer.W is None else layer.W.dtype
+    dtype = input.dtype if layer.W is None else np.asarray(layer.W).dtype
     return input.astype(dtype if dtype.kind == "f" else np.float32, copy=False)

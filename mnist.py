@@ -22,6 +22,7 @@ import numpy as np
 import requests
 
 HERE = Path(__file__).resolve().parent
+FIGURES = "loss {:.4f}, error {:.2f} %"
 DIVERGED = "training diverged: try a lower --learning-rate"
 DEFAULTS = {"flat": {"epochs": 12, "learning_rate": 0.2, "decay": 0.8},
             "cnn": {"epochs": 6, "learning_rate": 0.15, "decay": 0.6},
@@ -40,34 +41,32 @@ def models(cnn, classes):
     }  # fmt: skip
 
 
-# --- Training and test
 def train(net, x, y, *, epochs, learning_rate, decay=1.0, batch_size=32, weight_decay=0.0,
           seed=None):  # fmt: skip
-    """Mini-batch gradient descent: yields (epoch, step, steps, loss, error) after each step.
+    """Mini-batch gradient descent: yields (epoch, step, steps, loss, error in %) after each step.
 
-    x are images, uint8 (see scale) or floats; y are labels, one-hot (n, classes). Of an epoch's
-    steps, this was number step. Raises ArithmeticError for a loss that is not finite.
+    x are images, uint8 (see scale) or floats; y are labels, one-hot (n, classes). An epoch has that
+    many steps, numbered from 1. Raises ArithmeticError for a loss that is not finite.
     """
     rng = np.random.default_rng(seed)
     batch_size = min(batch_size, len(x))
-    steps = len(x) // batch_size
+    steps = len(x) // batch_size  # a few images are left out: as slow as a whole mini-batch
     for epoch in range(1, epochs + 1):
-        # A few images may be left over: a step for them alone would take as long as any other.
         order = rng.permutation(len(x))[: steps * batch_size]
         for step, batch in enumerate(order.reshape(steps, batch_size), 1):
             _, loss, error = net.train(scale(x[batch]), y[batch], learning_rate, weight_decay)
             if not math.isfinite(loss):
                 raise ArithmeticError(f"{DIVERGED} (epoch {epoch}, mini-batch {step})")
-            yield epoch, step, steps, loss, error
+            yield epoch, step, steps, loss, 100 * error
         learning_rate *= decay
 
 
 def test(net, x, y):
-    """Return the mean loss and error over all images."""
+    """Return the mean loss of all images, and the error in percent."""
     _, loss, error = net.evaluate(scale(x), y)
     if not math.isfinite(loss):
         raise ArithmeticError(f"{DIVERGED} (test)")
-    return loss, error
+    return loss, 100 * error
 
 
 def scale(images):
@@ -76,10 +75,7 @@ def scale(images):
 
 
 def run(cnn, sets, options):
-    """Train a network on the data, say how it goes, test and save; return the exit status.
-
-    Ctrl-C ends the training and leads to the test; a second one ends the program.
-    """
+    """Train a network on the data, say how it goes, test and save; return the exit status."""
     if options.plot:
         from extras.plot import plot_training
     classes = 1 + int(max(y.max() for _, y in sets))
@@ -89,69 +85,57 @@ def run(cnn, sets, options):
         net.load(options.load)
     on = f"{options.model} ({cnn.__name__}) on"
     training = f"Training {on} {len(train_set[0]):,} images, testing on {len(test_set[0]):,}"
-    say(training if options.epochs else f"Testing {on} {len(test_set[0]):,} images")
+    print(training if options.epochs else f"Testing {on} {len(test_set[0]):,} images", flush=True)
     names = ("epochs", "learning_rate", "decay", "batch_size", "weight_decay", "seed")
     settings = {name: getattr(options, name) for name in names}
     history, tests, where, status = [], [], f"epoch 1/{options.epochs}", 0
-    start = shown = time.monotonic()
+    start, shown, base = time.monotonic(), 0, math.log(classes)  # base: the loss of a guess
+    width = os.get_terminal_size().columns - 1 if sys.stdout.isatty() else 0
+    erase = f"\r{' ' * width}\r" if width else ""  # only on a terminal, a line moves
     try:
         for epoch, step, steps, *figures in train(net, *train_set, **settings):
             history.append(figures)
             where = f"epoch {epoch}/{options.epochs}"
             if step == steps:
                 tests.append((len(history), *test(net, *test_set)))
-                loss, error = np.mean(history[-steps:], axis=0)
-                say(f"{clock(start)} {where}: {words(loss, error)}; test {words(*tests[-1][1:])}")
-                if loss >= math.log(classes):
-                    guessing = f"No better than guessing (loss {math.log(classes):.2f})"
-                    say(f"{guessing}: try a lower --learning-rate")
+                means = np.mean(history[-steps:], axis=0)
+                results = f"{FIGURES.format(*means)}; test {FIGURES.format(*tests[-1][1:])}"
+                print(f"{erase}{clock(start)} {where}: {results}", flush=True)
+                if means[0] >= base:
+                    print(f"No better than guessing (loss {base:.2f}): try a lower --learning-rate")
                 if options.save:
                     try:
                         net.save(options.save)  # so that a killed run can go on with --load
                     except OSError as problem:
                         print(f"mnist.py: {problem}", file=sys.stderr)
-            elif sys.stdout.isatty() and time.monotonic() > shown + 0.2:
+            elif width and time.monotonic() > shown + 0.2:
                 shown = time.monotonic()
                 left = clock(start, options.epochs * steps / len(history) - 1)
-                doing = f"mini-batch {step}/{steps}, {words(*np.mean(history[-step:], axis=0))}"
-                say(f"{clock(start)} {where}, {left} left: {doing}", end="\r")
-    except KeyboardInterrupt:
-        status = 130
-        saving = " and saving" if options.save else ""
-        say(f"Ctrl-C: no more training, only testing{saving}. Ctrl-C again quits at once.")
-        say(f"Stopped in {where}, after {len(history)} mini-batches in all.")
+                means = FIGURES.format(*np.mean(history[-step:], axis=0))
+                line = f"{clock(start)} {where}, {left} left: mini-batch {step}/{steps}, {means}"
+                print(f"{erase}{line[:width]}", end="", flush=True)
+    except KeyboardInterrupt:  # Ctrl-C; once more, and the program ends
+        status, saving = 130, " and saving" if options.save else ""
+        print(f"{erase}Ctrl-C: no more training, only testing{saving}. Ctrl-C again quits at once.")
+        print(f"Stopped in {where}, after {len(history)} mini-batches in all.")
     if status or not tests:
         tests.append((len(history), *test(net, *test_set)))
     drawn = " (drawn digits, not MNIST)" if options.drawn else ""
     try:
         if options.save:
             net.save(options.save)
-            say(f"Weights saved in {options.save}")
+            print(f"Weights saved in {options.save}")
         if options.plot:
             plot_training(options.plot, history, tests, net, *test_set, options.model + drawn)
-            say(f"Picture saved in {options.plot}")
+            print(f"Picture saved in {options.plot}")
     finally:
-        say(f"Test set{drawn}: {words(*tests[-1][1:])}")
+        print(f"Test set{drawn}: {FIGURES.format(*tests[-1][1:])}")
     return status
-
-
-def words(loss, error):
-    """The error, a fraction, in percent."""
-    return f"loss {loss:.4f}, error {100 * error:.2f} %"
 
 
 def clock(start, share=1):
     """The time since start, multiplied by share: 75 seconds are 1:15."""
-    seconds = round(share * (time.monotonic() - start))
-    return f"{seconds // 60}:{seconds % 60:02}"
-
-
-def say(line, end="\n"):
-    """Print a line. On a terminal, it covers one that ended with a carriage return."""
-    if sys.stdout.isatty():
-        width = os.get_terminal_size().columns - 1
-        line = (line[:width] if end == "\r" else line).ljust(width)
-    print(line, end=end, flush=True)
+    return "{}:{:02}".format(*divmod(round(share * (time.monotonic() - start)), 60))
 
 
 # --- Data
@@ -162,32 +146,28 @@ FILES = {  # of MNIST, each with the sha256 of its content; the mirrors have the
     "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
     "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
     "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-    "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-}
+    "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"}
 
 
-def load_mnist(folder=HERE):
+def load_mnist(folder):
     """Return (x_train, y_train), (x_test, y_test), and download what the folder lacks.
 
-    Images are uint8 (n, rows, columns, 1), labels uint8 (n,). Raises ValueError for a wrong file,
-    ConnectionError for a missing one that cannot be downloaded.
+    Images are uint8 (n, rows, columns, 1), labels uint8 (n,). Raises ValueError, ConnectionError.
     """
     folder, arrays, foreign = Path(folder), {}, []
+    if not folder.is_dir():
+        raise NotADirectoryError(f"{folder}: expected a folder of MNIST files, got none")
     for name in FILES:
-        for path in (folder / f"{name}.gz", folder / name):
-            if path.exists():
-                arrays[name], is_mnist = read_idx(path, name)
-                foreign += [] if is_mnist else [path]
+        for path in filter(Path.exists, (folder / f"{name}.gz", folder / name)):
+            arrays[name], is_mnist = read_idx(path, name)
+            foreign += [] if is_mnist else [path]
     if foreign and (folder.resolve() == HERE or len(arrays) < len(FILES)):
-        remedy = "move it away, or use --data DIR for a folder with all four files of other data"
-        raise ValueError(f"{foreign[0]}: not of MNIST; {remedy}")
-    for name in FILES:
-        if name not in arrays:
-            arrays[name], _ = read_idx(download(name, folder), name)
+        raise ValueError(f"{foreign[0]}: not of MNIST; move it away; all four may be in --data DIR")
+    for name in [name for name in FILES if name not in arrays]:
+        arrays[name], _ = read_idx(download(name, folder), name)
     x, y, x_test, y_test = (arrays[name] for name in FILES)
     if len(x) != len(y) or len(x_test) != len(y_test) or x.shape[1:] != x_test.shape[1:]:
-        shapes = f"{x.shape}, {y.shape}, {x_test.shape} and {y_test.shape}"
-        raise ValueError(f"{folder}: images and labels do not match: {shapes}")
+        raise ValueError(f"{folder}: no match: {x.shape} {y.shape} {x_test.shape} {y_test.shape}")
     return (x[..., None], y), (x_test[..., None], y_test)
 
 
@@ -201,9 +181,8 @@ def read_idx(path, name):
     try:
         if path.suffix == ".gz":
             content = gzip.decompress(content)
-        axes = 3 if "images" in name else 1
-        shape = np.frombuffer(content, ">u4", axes, offset=4)
-        array = np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(shape)
+        shape = np.frombuffer(content, ">u4", 3 if "images" in name else 1, offset=4)
+        array = np.frombuffer(content, np.uint8, offset=4 + 4 * len(shape)).reshape(shape)
     except Exception as damage:  # noqa: BLE001 - gzip alone raises four kinds
         raise ValueError(f"{path}: not a whole IDX file ({damage}); move it away") from None
     return array, hashlib.sha256(content).hexdigest() == FILES[name]
@@ -214,15 +193,15 @@ def download(name, folder):
     path, problems = folder / f"{name}.gz", []
     part = folder / f"{path.name}.{os.getpid()}.part"
     for mirror in MIRRORS:
-        say(f"Downloading {path.name} from {mirror.split('/')[2]}")
-        content, start = bytearray(), time.monotonic()
+        print(f"Downloading {path.name} from {mirror.split('/')[2]}", flush=True)
+        content, deadline = bytearray(), time.monotonic() + 10
         try:
             response = requests.get(mirror + path.name, stream=True, timeout=(3, 10))
             response.raise_for_status()
             for piece in response.iter_content(1024):
                 content += piece
-                seconds = time.monotonic() - start  # 10, and 10 for each 64 kB, are too many
-                if len(content) > 10_000_000 or seconds > 10 + len(content) / 6_400:
+                deadline += 10 * len(piece) / 65_536  # 64 kB more, 10 seconds more
+                if len(content) > 10_000_000 or time.monotonic() > deadline:
                     raise ConnectionError("too slow, or too long")
             if hashlib.sha256(gzip.decompress(content)).hexdigest() != FILES[name]:
                 raise ConnectionError("wrong sha256")
@@ -239,23 +218,21 @@ def choose_data(options):
     """Return training set and test set. Sets options.drawn if MNIST cannot be had."""
     try:
         sets = None if options.drawn else load_mnist(options.data or HERE)
-    except ConnectionError as problem:
-        names = ", ".join(FILES)
+    except ConnectionError as error:
         if options.data:
-            raise ConnectionError(f"{problem}; put into {options.data}: {names}") from None
-        say(f"MNIST could not be downloaded: {problem}.\nPut into {HERE}:\n{names}")
+            raise ConnectionError(f"{error}; put into {options.data}: {', '.join(FILES)}") from None
+        print(f"MNIST could not be downloaded: {error}.\nPut into {HERE}:\n{', '.join(FILES)}")
         options.drawn = True
     if options.drawn:
         from extras.drawn import draw_digits
-        say("Using drawn digits, not MNIST: this program draws them.")
+        print("Using drawn digits, not MNIST: this program draws them.")
         sets = draw_digits(12_000, seed=1), draw_digits(2_000, seed=2)
     if options.split is not None:
         x, y = (np.concatenate(parts) for parts in zip(*sets))
         order = np.random.default_rng(options.seed).permutation(len(x))
-        parts = np.split(order, [round(options.split * len(x))])
-        if not all(map(len, parts)):
+        sets = [(x[part], y[part]) for part in np.split(order, [round(options.split * len(x))])]
+        if not all(len(y) for _, y in sets):
             raise ValueError(f"--split {options.split:g}: one part has none of the {len(x)} images")
-        sets = [(x[part], y[part]) for part in parts]
     return [(x[: options.samples], y[: options.samples]) for x, y in sets]
 
 
@@ -286,8 +263,8 @@ def parse_arguments():
     add("--mpi", action="store_true", help="share the work between processes that mpiexec started")
     add("--plot", type=Path, metavar="FILE.png", help="draw the training, or what --read does")
     options = parser.parse_args()
-    for path in (options.save, options.plot):
-        if path and (path.exists() and not path.is_file() or not path.resolve().parent.is_dir()):
+    for path in filter(None, (options.save, options.plot)):
+        if path.exists() and not path.is_file() or not path.resolve().parent.is_dir():
             parser.error(f"{path} cannot be written: it is no file, or its folder is not there")
     for name, value in vars(options).items():
         least = 1 if name in ("samples", "batch_size") else 0
@@ -297,7 +274,7 @@ def parse_arguments():
     reading = options.read or options.live
     if reading and options.model == "lenet" and not options.load and trained.exists():
         options.load = trained
-        say(f"Using the weights in {trained}")
+        print(f"Using the weights in {trained}")
     if (reading or options.epochs == 0) and not options.load:
         parser.error("--live, --read and --epochs 0 need --load FILE.npz: there is no training")
     if options.load and not options.load.exists():

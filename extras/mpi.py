@@ -33,12 +33,13 @@ def together(run, cnn, choose_data, options):
     except BaseException:
         time.sleep(min(comm.rank, 5))  # if all fail alike, process 0 says so and ends them
         atexit.register(comm.Abort, 1)
-        atexit.register(os.dup2, os.open(os.devnull, os.O_WRONLY), 2)  # before: MPI adds a line
+        atexit.register(time.sleep, 0.3)  # before: mpiexec has to pass on what was printed
+        atexit.register(os.dup2, os.open(os.devnull, os.O_WRONLY), 2)  # MPI would add a line
         raise
 
 
 def choose_data_together(choose_data, options, comm):
-    """As choose_data, in process 0 first, as it may download. All must get the same."""
+    """As choose_data, first in process 0, which may download. All must get the same."""
     options.seed = comm.bcast(np.random.SeedSequence(options.seed).entropy)  # random, if None
     sets = choose_data(options) if comm.rank == 0 else None
     options.drawn = comm.bcast(options.drawn)
@@ -86,5 +87,4 @@ def shared(network, comm):
             A, *figures = super().evaluate(X_own, Y_own) if len(X_own) else (None, 0, 0)
             loss, error = comm.allreduce(len(X_own) * np.array(figures)) / len(X)
             return A, loss, error
-
     return Shared

@@ -17,11 +17,11 @@ except ImportError:
 def plot_training(path, history, tests, net, x, y, title):
     """Draw the loss, the test error after each epoch, the first filters and misread digits.
 
-    history: (loss, error) of each step; tests: (steps so far, loss, error) of each;
+    history: (loss, error in %) of each step; tests: (steps so far, loss, error in %);
     x: uint8 images of the test set; y: their labels, one-hot.
     """
     figure = Figure(figsize=(9.5 if history else 5, 4.6), layout="constrained")
-    figure.suptitle(f"{title}: test error {100 * tests[-1][2]:.2f} %")
+    figure.suptitle(f"{title}: test error {tests[-1][2]:.2f} %")
     *left, right = figure.subfigures(1, 2 if history else 1, squeeze=False)[0]
     if history:
         axes, losses = left[0].subplots(), np.array(history)[:, 0]
@@ -33,8 +33,8 @@ def plot_training(path, history, tests, net, x, y, title):
         axes.set(xlabel="mini-batch", ylabel=f"loss, and mean of {window} (dashed)", yscale="log")
         axes = axes.twinx()
         steps, _, errors = np.transpose(tests)
-        axes.plot(steps, 100 * errors, "o-", color="tab:red")
-        axes.set(ylabel="test error after each epoch, % (dots)", ylim=(0, 120 * max(errors) + 0.1))
+        axes.plot(steps, errors, "o-", color="tab:red")
+        axes.set(ylabel="test error after each epoch, % (dots)", ylim=(0, 1.2 * max(errors) + 0.1))
     answers, labels = net.predict(x.astype(np.float32) / 255).argmax(axis=1), y.argmax(axis=1)
     wrong = np.flatnonzero(answers != labels)
     W, lower = net.layers[0].W, right

@@ -1,24 +1,19 @@
 """Tests of extras/: --drawn, --plot, --read, --mpi. What needs a package is skipped without it."""
 
 import contextlib
-import importlib
 import importlib.util
-import io
 import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
-import threading
-import types
 import unittest
 from pathlib import Path
 from unittest import mock
 
 import numpy as np
 
-import cnn_naive
 import cnn_sg
 import mnist
 from extras import drawn, read
@@ -31,47 +26,16 @@ FIGURES = test_mnist.FIGURES
 
 
 class Drawn(test_mnist.Program):
-    def test_the_same_seed_draws_the_same_digits(self):
-        x, y = drawn.draw_digits(200, 3)
-        self.assertEqual((x.shape, y.shape), ((200, 28, 28, 1), (200,)))
-        self.assertEqual((x.dtype, y.dtype), (np.uint8, np.uint8))
-        self.assertEqual(set(y), set(range(10)))
-        for array, again in zip((x, y), drawn.draw_digits(200, 3)):
-            np.testing.assert_array_equal(array, again)
-        self.assertTrue((drawn.draw_digits(200, 4)[0] != x).any())
-
-    def test_they_are_as_large_as_dark_and_as_central_as_those_of_mnist(self):
-        ink = drawn.draw_digits(300, 5)[0][..., 0].astype(float)
-        for axis in (1, 2):
-            profile = ink.sum(axis=3 - axis)
-            centres = (profile * np.arange(28)).sum(axis=1) / profile.sum(axis=1)
-            self.assertLess(np.abs(centres - 13.5).max(), 2)
-            self.assertLess(np.abs(centres - 13.5).mean(), 0.5)
-        self.assertTrue((ink.max(axis=(1, 2)) > 150).all() and (ink.min(axis=(1, 2)) == 0).all())
-        spans = [[np.ptp(np.flatnonzero((image > 100).any(axis=axis))) + 1 for axis in (0, 1)]
-                 for image in ink]  # fmt: skip
-        self.assertTrue(set(np.max(spans, axis=1)) <= set(range(16, 23)))
-        self.assertTrue(15 < np.mean(ink) < 45)  # that of MNIST is 33
-
-    def test_strokes_go_where_they_should_in_a_handwriting_that_varies(self):
-        rng = np.random.default_rng(6)
-        quarters = slice(14), slice(14, 28)
-        corners = drawn.draw_strokes(["0009", "0999"], 300, rng)  # an L
-        corner = corners.mean(axis=0)
-        ink = [corner[rows, columns].sum() for rows in quarters for columns in quarters]
-        share = np.array(ink) / corner.sum()
-        self.assertTrue(share[1] < 0.1 and min(share[[0, 2, 3]]) > 0.2, share)
-        upright, across = (drawn.draw_strokes([line], 300, rng) for line in ("5059", "0595"))
-        # A net that learns from this handwriting reads MNIST. Another one has to be tried anew.
-        for lines, lean, spread in ((upright, 2, 3.6), (across.transpose(0, 2, 1), 0, 2.6)):
-            rows = lines[:, [8, 19]] + 1e-9
-            upper, lower = (rows @ np.arange(28) / rows.sum(axis=2)).T
-            self.assertAlmostEqual(np.mean(upper - lower), lean, delta=0.6)
-            self.assertAlmostEqual(np.std(upper - lower), spread, delta=0.6)
-        high, wide = ((corners > 100).any(axis=axis).sum(axis=1) for axis in (2, 1))
-        self.assertAlmostEqual(np.mean(wide / high), 0.95, delta=0.15)
-        ink = upright.mean(axis=(1, 2))  # of thin pens and thick ones
-        self.assertTrue(13 < ink.mean() < 17 and 3.5 < ink.std() < 6)
+    def test_a_seed_draws_the_same_digits_on_every_machine(self):
+        x, y = drawn.draw_digits(500, 3)  # what the documents say of them was measured
+        self.assertEqual((x.shape, x.dtype, y.dtype), ((500, 28, 28, 1), np.uint8, np.uint8))
+        self.assertEqual(np.bincount(y).tolist(), [35, 52, 57, 49, 51, 63, 61, 41, 49, 42])
+        ink = x.reshape(500, 7, 4, 7, 4).mean(axis=(0, 2, 4))[1:6, 1:6]
+        expected = [[10.6, 43.4, 85.5, 86.1, 32.5], [22.9, 68.1, 85.3, 93.0, 38.1],
+                    [32.5, 76.9, 117.1, 93.1, 23.0], [44.4, 86.8, 103.0, 78.4, 21.2],
+                    [36.9, 79.8, 83.2, 42.1, 10.3]]  # fmt: skip
+        np.testing.assert_allclose(ink, expected, atol=0.2)
+        self.assertAlmostEqual(x.reshape(500, -1).mean(axis=1).std(), 11.8, delta=0.05)
 
     def test_they_are_used_and_marked_where_mnist_cannot_be_had(self):
         self.patch(mnist, "HERE", self.folder)
@@ -117,10 +81,8 @@ class AsMnist(unittest.TestCase):
         np.testing.assert_array_equal(read.as_mnist(rectangle().T), self.upright.T)
 
     def test_what_is_transparent_has_no_colour(self):
-        pixels = rectangle((255, 255, 255, 255), (0, 0, 0, 255))
+        pixels = rectangle((255, 255, 255, 0), (0, 0, 0, 255))
         pixels[5:9, 5:9] = 0, 0, 255, 0
-        pixels[:, :, 3] = np.where(pixels[:, :, 0] == 255, 0, 255)
-        pixels[5:9, 5:9, 3] = 0
         np.testing.assert_array_equal(read.as_mnist(pixels), self.upright)
 
     def test_the_centre_of_mass_is_in_the_middle(self):
@@ -131,6 +93,14 @@ class AsMnist(unittest.TestCase):
             self.assertAlmostEqual(np.average(np.arange(28), weights=profile), 13.5, delta=0.51)
         rows = np.flatnonzero(ink.any(axis=1))
         self.assertEqual((np.ptp(rows), np.count_nonzero(ink[rows[0]]), ink.max()), (19, 4, 255))
+
+    def test_a_digit_with_its_mass_at_an_edge_is_not_cut(self):
+        pixels = rectangle(box=(10, 70, 20, 26))
+        pixels[40, 20:80] = 0  # a long thin arm
+        image = read.as_mnist(pixels)
+        self.assertEqual(np.flatnonzero(image.any(axis=0)).tolist(), list(range(8, 28)))
+        image = read.as_mnist(pixels[:, ::-1])
+        self.assertEqual(np.flatnonzero(image.any(axis=0)).tolist(), list(range(20)))
 
     def test_a_pixel_is_the_mean_of_those_it_covers(self):
         shares = [[0.4, 0.4, 0.2, 0, 0], [0, 0, 0.2, 0.4, 0.4]]
@@ -157,21 +127,6 @@ class AsMnist(unittest.TestCase):
         for shape in ((0, 5), (5, 5, 2), (1, 5, 5, 3)):
             with self.assertRaisesRegex(ValueError, "expected pixels .height, width"):
                 read.as_mnist(np.zeros(shape))
-
-    @unittest.skipUnless(test_mnist.REAL and PILLOW, "the real files, or Pillow, are not at hand")
-    def test_digits_of_mnist_come_back_from_a_photo_as_they_were(self):
-        from PIL import Image
-
-        _, (x, _) = mnist.load_mnist(test_mnist.REAL[0])
-        differences = []
-        for digit in x[:100, :, :, 0]:
-            sheet = np.full((250, 280), 160, np.uint8)
-            sheet[20:216, 70:266] = 255 - np.kron(digit, np.ones((7, 7), np.uint8))
-            Image.fromarray(sheet).save(file := io.BytesIO(), "JPEG")
-            seen = read.as_mnist(np.asarray(Image.open(file))).astype(int)
-            differences.append(np.abs(seen - read.as_mnist(digit)).mean())
-        self.assertLess(np.mean(differences), 12)
-
 
 class Pictures(test_mnist.Program):
     def weights(self):
@@ -206,7 +161,7 @@ class Pictures(test_mnist.Program):
         self.assertRegex(lines[1], rf"^{re.escape(str(good[1]))}: \d \(.* %\), or \d \(.* %\)$")
         self.assertEqual(lines[2:], [f"Picture saved in {plot[1]}"] if plot else [])
         for path, line in zip(bad.values(), self.errors.splitlines(), strict=True):
-            self.assertRegex(line, f"^mnist.py: {re.escape(str(path))}: .")
+            self.assertRegex(line, f"^mnist.py: {re.escape(str(path))}: (?!None)[^/]*")
 
     @unittest.skipUnless(PILLOW, "Pillow is not installed")
     def test_a_photo_is_turned_upright_and_needs_no_data(self):
@@ -251,10 +206,10 @@ class Plots(test_mnist.Program):
         """The figure that a function draws, and the titles in it."""
         import matplotlib.figure
 
-        with mock.patch.object(matplotlib.figure.Figure, "savefig", autospec=True) as save:
-            with contextlib.suppress(OSError):  # as there is nothing to move
-                draw(self.folder / "picture.png", *arguments)
-        figure = save.call_args[0][0]
+        save = mock.patch.object(matplotlib.figure.Figure, "savefig", autospec=True)
+        with save as saved, contextlib.suppress(OSError):  # as there is nothing to move
+            draw(self.folder / "picture.png", *arguments)
+        figure = saved.call_args[0][0]
         titles = [axes.get_title() for axes in figure.axes if axes.get_visible()]
         return figure, list(filter(None, titles))
 
@@ -268,13 +223,11 @@ class Plots(test_mnist.Program):
         labels = answers.copy()
         labels[[7, 33]] = (answers[[7, 33]] + 1) % 3
         history = [(float(loss), 0.5) for loss in range(1, 251)]
-        tests, test_set = [(125, 0.3, 0.1), (250, 0.2, 0.04)], (x, np.eye(3)[labels])
+        tests, test_set = [(125, 0.3, 10), (250, 0.2, 4)], (x, np.eye(3)[labels])
         figure, titles = self.figure(plot_training, history, tests, net, *test_set, "name")
         misread = [f"read {answers[k]}, is {labels[k]}" for k in (7, 33)]
         self.assertEqual(titles, ["filters of the first layer", *misread])
         self.assertEqual(figure.get_suptitle(), "name: test error 4.00 %")
-        self.assertEqual(figure.subfigs[1].subfigs[1].get_suptitle(), "the first of 2 misread digits")
-        self.assertEqual(sum(axes.get_visible() for axes in figure.axes), 5)
         left, right = figure.axes[:2]
         raw, mean = left.lines
         np.testing.assert_array_equal(raw.get_ydata(), range(1, 251))
@@ -286,12 +239,13 @@ class Plots(test_mnist.Program):
         self.assertEqual(named, ["mini-batch", "loss, and mean of 3 (dashed)", error])
         self.assertEqual((left.get_yscale(), right.get_ylim()), ("log", (0, 12.1)))
         pictures = [axes for axes in figure.axes if axes.images]
-        for axes in pictures:
-            ticks = [*axes.get_xticks(), *axes.get_yticks()]
-            self.assertEqual((ticks, axes.get_frame_on()), ([], False))
+        self.assertEqual([len(axes.get_xticks()) for axes in pictures], [0] * 3)
         filters, first, _ = (axes.images[0].get_array() for axes in pictures)
         np.testing.assert_array_equal(filters[:3, :3], net.layers[0].W[:, :, 0, 0])
+        self.assertTrue(np.ma.getmaskarray(filters)[:, 3].all())  # a gap between them
         np.testing.assert_array_equal(first, x[7, :, :, 0])
+        self.assertEqual(len(figure.axes), 2 + 1 + 10)
+        self.assertEqual(figure.get_size_inches().tolist(), [9.5, 4.6])
         flat = cnn_sg.Network([cnn_sg.FlatLayer(), cnn_sg.FCLayer_Softmax(3)], 1)
         without, titles = self.figure(plot_training, [], tests[1:], flat, *test_set, "name")
         self.assertNotIn("filters of the first layer", titles)
@@ -317,19 +271,10 @@ class Plots(test_mnist.Program):
         np.testing.assert_allclose([bar.get_width() for bar in bars.patches], 100 * answers)
         self.assertEqual((bars.get_xlim(), bars.get_ylim()), ((0, 100), (9.5, -0.5)))
         self.assertEqual(bars.get_xlabel(), "probability, %")
+        self.assertEqual(bars.get_yticks().tolist(), list(range(10)))
         flat = cnn_sg.Network([cnn_sg.FlatLayer(), cnn_sg.FCLayer_Softmax(10)], 1)
         single, _ = self.figure(plot_pictures, results[:1], flat)
         self.assertEqual([axes.get_visible() for axes in single.axes], [True, True, False, True])
-
-    def test_images_stand_side_by_side_with_a_gap(self):
-        from extras.plot import mosaic
-
-        images = np.arange(1, 61, dtype=float).reshape(10, 2, 3)
-        joined = mosaic(images)
-        self.assertEqual(joined.shape, (2 * 3, 8 * 4))
-        np.testing.assert_array_equal(joined[:2, 4:7], images[1])
-        np.testing.assert_array_equal(joined[3:5, 4:7], images[9])
-        self.assertTrue(np.isnan(joined[2]).all() and np.isnan(joined[:, 3]).all())
 
     def test_a_picture_is_written_whole_or_stays_as_it_was(self):
         picture = self.folder / "picture.png"
@@ -342,108 +287,6 @@ class Plots(test_mnist.Program):
         with full, self.assertRaisesRegex(OSError, "No space left"):
             self.run_main(*run)
         self.assertEqual((picture.read_bytes(), self.names()), (content, ["data", "picture.png"]))
-
-
-class Comm:
-    """Stands for MPI's communicator, where processes are threads of this one."""
-
-    def __init__(self, rank, size, barrier, sent):
-        self.rank, self.size, self.barrier, self.sent = rank, size, barrier, sent
-
-    def allreduce(self, own):
-        self.sent[self.rank] = own
-        self.barrier.wait()
-        total = sum(self.sent)
-        self.barrier.wait()
-        return total
-
-    def Allreduce(self, own, total):
-        total[:] = self.allreduce(own)
-
-
-class Shares(test_mnist.Folder):
-    """What processes do together, without MPI."""
-
-    def setUp(self):
-        super().setUp()
-        stand_in = {"mpi4py": types.SimpleNamespace(MPI=None)}
-        self.addCleanup(mock.patch.dict("sys.modules", stand_in).stop)
-        mock.patch.dict("sys.modules", stand_in).start()
-        sys.modules.pop("extras.mpi", None)
-        self.mpi = importlib.import_module("extras.mpi")
-        self.addCleanup(sys.modules.pop, "extras.mpi")
-        self.handlers = []  # of Ctrl-C, one for each process
-        handle = mock.Mock(side_effect=lambda _, handler: self.handlers.append(handler))
-        self.patch(self.mpi.signal, "signal", handle)
-        rng = np.random.default_rng(1)
-        self.x, self.y = rng.random((60, 7, 6, 1)), np.eye(3)[rng.integers(0, 3, 60)]
-
-    def together(self, size, work, cnn=cnn_sg):
-        """Return [work(net) of each of so many processes]."""
-        barrier, sent, results = threading.Barrier(size, timeout=30), [None] * size, [None] * size
-        networks = [self.mpi.shared(cnn.Network, Comm(rank, size, barrier, sent))
-                    for rank in range(size)]  # fmt: skip
-
-        def run(rank):
-            try:
-                results[rank] = work(self.network(cnn, networks[rank]))
-            except KeyboardInterrupt:
-                results[rank] = "stopped"
-            finally:
-                if results[rank] is None:
-                    barrier.abort()
-
-        threads = [threading.Thread(target=run, args=(rank,)) for rank in range(size)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        return results
-
-    def network(self, cnn, network):
-        return network([cnn.ConvLayer_ReLU(4, 3), cnn.PoolLayer_Max(2, 2), cnn.FlatLayer(),
-                        cnn.FCLayer_Softmax(3)], seed=1)  # fmt: skip
-
-    def test_twenty_steps_are_those_of_one_process(self):
-        cases = (cnn_sg, 2, 8), (cnn_sg, 3, 8), (cnn_sg, 5, 3), (cnn_sg, 5, 1), (cnn_naive, 3, 2)
-        for cnn, size, count in cases:
-            batches = np.random.default_rng(2).integers(0, 60, (20, count))
-
-            def work(net, batches=batches):
-                return net, [net.train(self.x[b], self.y[b], 0.1, 0.01)[1:] for b in batches]
-
-            expected, figures = work(self.network(cnn, cnn.Network))
-            for net, got in self.together(size, work, cnn):
-                np.testing.assert_allclose(got, figures, rtol=1e-12)
-                for layer, other in zip(net.layers, expected.layers):
-                    for name in layer.weights:
-                        W, wanted = getattr(layer, name), getattr(other, name)
-                        self.assertEqual(W.dtype, np.float64)
-                        np.testing.assert_allclose(W, wanted, rtol=1e-10, atol=1e-14)
-
-    def test_the_test_set_is_shared_out(self):
-        net = self.network(cnn_sg, cnn_sg.Network)
-        for size, n in ((2, 60), (7, 60), (3, 2)):
-            _, *expected = net.evaluate(self.x[:n], self.y[:n])
-            results = self.together(size, lambda net, n=n: net.evaluate(self.x[:n], self.y[:n]))
-            for _, *figures in results:
-                np.testing.assert_allclose(figures, expected, rtol=1e-12)
-            self.assertEqual(sum(len(A) for A, *_ in results if A is not None), n)
-
-    def test_if_one_is_asked_to_stop_all_do_after_the_same_step(self):
-        for count in (6, 2):  # process 2 may have no share
-
-            def work(net, count=count):
-                X, Y = self.x[:count], self.y[:count]
-                net.train(X, Y, 0.1)
-                self.barrier.wait()
-                self.handlers[2](signal.SIGINT, None)
-                self.barrier.wait()
-                net.train(X, Y, 0.1)
-
-            self.barrier, self.handlers = threading.Barrier(3, timeout=30), []
-            self.assertEqual(self.together(3, work), ["stopped"] * 3)
-            self.assertEqual(self.handlers[3:], [signal.default_int_handler] * 3)
 
 
 @unittest.skipUnless(MPI and MPIEXEC and os.name == "posix", "mpi4py or mpiexec is not installed")
@@ -467,9 +310,11 @@ class Processes(test_mnist.Program):
     def test_the_same_weights_as_one_process(self):
         # Few steps: sooner or later rounding decides which pixel max-pooling takes.
         data, file = self.data(n=96, rows=16, columns=16), self.folder / "w.npz"
-        for model, version, size in (("flat", "sg", 1), ("flat", "naive", 5), ("lenet", "sg", 2),
-                                     ("cnn", "sg", 3)):  # fmt: skip
-            arguments = (model, version, *data, "--epochs", 1, "--seed", 1, "--save", file)
+        cases = (("flat", "sg", 1, 32), ("flat", "naive", 5, 3), ("lenet", "sg", 2, 32),
+                 ("cnn", "sg", 3, 32))  # fmt: skip
+        for model, version, size, batch_size in cases:  # 5 processes, and 3 images to share
+            arguments = (model, version, *data, "--epochs", 1, "--seed", 1, "--save", file,
+                         "--batch-size", batch_size)  # fmt: skip
             expected = self.run_main(*arguments).splitlines()[-1]
             saved = dict(np.load(file))
             file.unlink()
@@ -481,12 +326,6 @@ class Processes(test_mnist.Program):
             for name in [name for name in saved if saved[name].dtype.kind == "f"]:
                 difference = np.linalg.norm(W[name] - saved[name])
                 self.assertLess(difference, 1e-5 * np.linalg.norm(saved[name]))
-
-    def test_without_a_seed_all_draw_the_same(self):
-        run = ("flat", *self.data(), "--epochs", 1, "--split", 0.5)
-        code, out, errors = self.run_together((2, run))
-        self.assertEqual((code, errors), (0, ""))  # other halves would have other checksums
-        self.assertEqual(out.count("Test set: "), 1)
 
     def test_other_data_or_weights_in_a_process_are_one_line(self):
         run, files = ("flat", *self.data()), [self.folder / name for name in ("1.npz", "2.npz")]
@@ -502,19 +341,16 @@ class Processes(test_mnist.Program):
             line = f"process 1: expected .*{expected} .*as in process 0, got .*{got} .*"
             self.assertRegex(errors, f"^mnist.py: {line}\n$")
 
-    def test_what_goes_wrong_in_all_is_one_line(self):
-        code, _, errors = self.run_together((3, ("flat", *self.data(), "--learning-rate", 1e30)))
-        self.assertNotEqual(code, 0)
-        self.assertRegex(errors, "^mnist.py: training diverged: .*\n$")
-
-    def test_one_that_dies_ends_all(self):
+    def test_if_one_or_all_fail_there_is_one_line(self):
         data = self.data()
         self.write()
         next(self.folder.glob("*train-labels*")).write_bytes(b"")
-        groups = (1, ("flat", *data)), (1, ("flat", "--data", self.folder))
-        code, _, errors = self.run_together(*groups)
-        self.assertNotEqual(code, 0)
-        self.assertRegex(errors, "^mnist.py: .*train-labels.*\n$")
+        one = (1, ("flat", *data)), (1, ("flat", "--data", self.folder))
+        diverging = [(3, ("flat", *data, "--learning-rate", 1e30))]
+        for groups, line in ((one, ".*train-labels.*"), (diverging, "training diverged: .*")):
+            code, _, errors = self.run_together(*groups)
+            self.assertNotEqual(code, 0)
+            self.assertRegex(errors, f"^mnist.py: {line}\n$")
 
     def test_ctrl_c_stops_all(self):
         file = self.folder / "w.npz"
