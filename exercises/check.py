@@ -286,14 +286,13 @@ def difference(expected, got, inputs):
 
 
 def rows(array, marked=None):
-    texts = [f"{number + 0:.6g} " for number in array.flat]
+    texts = np.array([f"{number + 0:.6g} " for number in array.flat], object).reshape(array.shape)
     if marked is not None:
-        k = np.ravel_multi_index(marked, array.shape) if marked else 0
-        texts[k] = f">{texts[k][:-1]}<"
+        texts[marked] = f">{texts[marked][:-1]}<"
+    longest = max(map(len, texts.flat))
     sides = [n for n in array.shape if n > 1 or array.ndim < 4]  # one channel: rows and columns
-    width, longest = sides[-1] if sides else 1, max(map(len, texts))
-    for k in range(0, len(texts), width):
-        yield "    " + " ".join(text.rjust(longest) for text in texts[k : k + width])
+    for row in texts.reshape(-1, sides[-1] if sides else 1):
+        yield "    " + " ".join(text.rjust(longest) for text in row).rstrip()
 
 
 def about(failure, cnn):
@@ -371,9 +370,11 @@ def wrong_derivative(layer, shape):
             return f"expected {name} of shape {array.shape}, got {np.shape(derivative)}."
         for index in np.ndindex(array.shape):
             number, L = array[index], []
-            for array[index] in (number + 1e-6, number - 1e-6):
+            for changed in (number + 1e-6, number - 1e-6):
+                array[index] = changed
                 L.append(np.sum(layer.forward_propagate(X) * dA))
-            array[index], expected = number, (L[0] - L[1]) / 2e-6
+            array[index] = number
+            expected = (L[0] - L[1]) / 2e-6
             if not np.isclose(derivative[index], expected, rtol=1e-4, atol=1e-5):
                 where = f"{name} is not how the output changes: at {list(index)}"
                 return f"{where}, expected {expected:.6g}, got {derivative[index]:.6g}."
@@ -382,7 +383,6 @@ def wrong_derivative(layer, shape):
 # --- A task runs in a process of its own, so that an endless loop or a crash ends no more than it
 def check_here(task, path):
     faulthandler.dump_traceback_later(SECONDS, exit=True)
-    sys.dont_write_bytecode = True
     sys.stdout.reconfigure(errors="replace")  # the reader's lines may be in any language
     sys.path.append(str(path.parent))  # what the file imports may lie beside it
     spec = importlib.util.spec_from_file_location(path.stem, path)
@@ -406,7 +406,7 @@ def say(task, status, lines):
 
 
 def check_apart(task, path):
-    command = [sys.executable, __file__, "--here", "--module", str(path), str(task)]
+    command = [sys.executable, "-B", __file__, "--here", "--module", str(path), str(task)]
     pipes = {"stdin": subprocess.DEVNULL, "stderr": subprocess.PIPE}
     process = subprocess.run(command, check=False, text=True, errors="replace", **pipes)
     if process.returncode in (RIGHT, OPEN, WRONG):
