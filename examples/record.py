@@ -26,7 +26,7 @@ from batch_normalization import BatchNorm_ReLU
 from dropout import SwitchingNetwork
 
 from cnn_sg import ConvLayer, FCLayer_Softmax, FlatLayer, PoolLayer_Max
-from mnist import HERE, load_mnist, scale
+from mnist import HERE, load_mnist, say, scale, words
 
 BATCH_SIZE, LEARNING_RATE, WEIGHT_DECAY, HELD_OUT = 64, 0.2, 0.0005, 5000
 SHIFT = 2.0  # at most so many pixels
@@ -79,10 +79,8 @@ def train(x, y, seed, epochs):
             X = moved(scale(x[batch]), rng)
             _, loss, error = net.train(X, y[batch], learning_rate, WEIGHT_DECAY)
             sums += loss, error
-        loss, error = sums / steps
         minutes = (time.process_time() - start) / 60
-        print(f"{minutes:.1f} minutes, epoch {epoch + 1}/{epochs}: "
-              f"loss {loss:.4f}, error on moved digits {100 * error:.2f} %", flush=True)
+        say(f"{minutes:.1f} minutes, epoch {epoch + 1}/{epochs}: {words(*sums / steps)}")
     return net
 
 
@@ -94,6 +92,10 @@ def main():
     add("--epochs", type=int, default=12, metavar="N", help="rounds of training (12)")
     add("--test", action="store_true", help="try the test set, too")
     options = parser.parse_args()
+    for file in options.files:
+        if not os.access(file.parent, os.W_OK):
+            parser.error(f"{file.parent} is no folder to write to")
+    np.empty(30_000_000, np.uint8)  # once freed, Linux keeps what a step frees: for speed only
     (x, labels), test_set = load_mnist(options.data)
     y = np.eye(10, dtype=np.float32)[labels]
     sets = {"held out": (x[-HELD_OUT:], labels[-HELD_OUT:])}
@@ -108,8 +110,11 @@ def main():
             A = net.predict(scale(images))
             sums[name] = sums[name] + A  # its largest is the largest of the mean
             alone, together = (100 * np.mean(P.argmax(axis=1) != digits) for P in (A, sums[name]))
-            print(f"{file}, {name}: {alone:.2f} % wrong, all so far together {together:.2f} %")
+            say(f"{file}, {name}: {alone:.2f} % wrong, all so far together {together:.2f} %")
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (OSError, ValueError) as problem:
+        sys.exit(f"record.py: {problem}")

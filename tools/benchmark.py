@@ -1,11 +1,11 @@
-"""Measure how fast cnn_sg.py is: against PyTorch, JAX, three kinds of im2col, and cnn_naive.py.
+"""Measure how fast cnn_sg.py is: against PyTorch, JAX, four kinds of im2col, and cnn_naive.py.
 
     python3 tools/benchmark.py
 
 PyTorch and JAX take part if they are installed. First, all sides have to compute the same from the
 same weights. Then they take turns, round by round, each in a process of its own. A ratio is the
 median over the rounds of the other's time by that of cnn_sg: above 1, cnn_sg is faster. The tables
-are Markdown; README.md and FAQ.md show them.
+are Markdown, for tools/README.md.
 """
 
 import argparse
@@ -18,6 +18,7 @@ import multiprocessing
 import os
 import platform
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -39,10 +40,11 @@ import mnist
 from extras.drawn import draw_digits
 
 SG, NAIVE, EAGER, LAST, JAX = "cnn_sg", "cnn_naive", "PyTorch", "channels_last", "JAX"
+ONE, ALL = "on one core", "on all cores"
 IM2COL = {"4 index arrays": im2col.index_arrays, "1 index array": im2col.one_index_array,
-          "slices": im2col.slices}  # fmt: skip
+          "slices": im2col.slices, "slices by axis": im2col.slices_by_axis}  # fmt: skip
 PACKAGES = {EAGER: "torch", LAST: "torch", JAX: "jax"}
-PRESENT = {name for name in ("torch", "jax") if importlib.util.find_spec(name)}
+PRESENT = set(filter(importlib.util.find_spec, ("torch", "jax", "matplotlib", "mpi4py")))
 CORES = list(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count()))
 TURN, PAUSE = 0.06, 0.04  # seconds of a turn, and after it, until the threads of the last sleep
 MODELS = ("flat", "cnn", "lenet")
@@ -79,7 +81,6 @@ def network(side, model, batch):
     if side == JAX:
         return jax_network(net, X, Y)
     import in_pytorch  # here, because not everybody has it
-
     return in_pytorch.network(net, X, Y, side == LAST)
 
 
@@ -96,15 +97,15 @@ def jax_network(net, X, Y):
         for layer, W in zip(net.layers, weights):
             if isinstance(layer, cnn_sg.ConvLayer):
                 orders, s = ("NHWC", "HWIO", "NHWC"), (layer.s, layer.s)
-                A = jax.lax.conv_general_dilated(A, W[0], s, "VALID", dimension_numbers=orders)
-                A = A + W[1]
+                Z = jax.lax.conv_general_dilated(A, W[0], s, "VALID", dimension_numbers=orders)
+                A = Z + W[1]
             elif isinstance(layer, cnn_sg.PoolLayer):  # size = stride; faster than reduce_window
                 n_m, oh, ow, n_c = layer.A.shape
                 A = A.reshape(n_m, oh, layer.fh, ow, layer.fw, n_c).max(axis=(2, 4))
             elif isinstance(layer, cnn_sg.FlatLayer):
                 A = A.reshape(len(A), -1)
             else:
-                A = A @ W[0][:, :-1].T + W[0][:, -1]
+                A = A @ W[0] + W[1]
             if isinstance(layer, cnn_sg.ReLU):
                 A = jax.nn.relu(A)
         return -(Y * jax.nn.log_softmax(A)).sum() / len(Y)
@@ -122,22 +123,10 @@ def jax_network(net, X, Y):
 
 
 # Layers: next() goes forward and backward, and gives [A, dA_prev, dW, db]; pooling the first two.
-# Each side has its arrays in the memory order that suits it best, as in the middle of a network.
 
 
 def layer(side, shape, n_f, size, s):
-    ours, X, d = layer_with_images(shape, n_f, size, s)
-    if side == SG:
-        return our_layer(ours, X, d)
-    if side in IM2COL:
-        return IM2COL[side](X.copy(), d.copy(), s, ours.W, ours.b)
-    import in_pytorch
-
-    return in_pytorch.layer(ours, X, d, side == LAST)
-
-
-def layer_with_images(shape, n_f, size, s):
-    """A layer of cnn_sg, random images for it, and random derivatives by its output."""
+    """Random images for a layer of cnn_sg, and random derivatives by its output, for any side."""
     rng = np.random.default_rng(1)
 
     def images(n_m, h, w, channels):  # in the memory order that cnn_sg's layers hand on
@@ -146,12 +135,18 @@ def layer_with_images(shape, n_f, size, s):
     X = images(*shape)
     ours = cnn_sg.ConvLayer(n_f, size, s) if n_f else cnn_sg.PoolLayer_Max(size, s)
     ours.rng = rng
-    return ours, X, images(*ours.forward_propagate(X).shape)
+    dA = images(*ours.forward_propagate(X).shape)
+    if side == SG:
+        return our_layer(ours, X, dA)
+    if side in IM2COL:
+        return IM2COL[side](X, dA, s, ours.W, ours.b)
+    import in_pytorch
+    return in_pytorch.layer(ours, X, dA, side == LAST)
 
 
-def our_layer(ours, X, d):
+def our_layer(ours, X, dA):
     while True:
-        A, dA_prev = ours.forward_propagate(X), ours.gradients(d)
+        A, dA_prev = ours.forward_propagate(X), ours.gradients(dA)
         yield [A, dA_prev, ours.dW, ours.db] if ours.weights else [A, dA_prev]
 
 
@@ -169,8 +164,12 @@ def set_threads(threads):
 
 
 def new_process():
-    spawn = multiprocessing.get_context("spawn")  # Ctrl-C is for the parent
-    return ProcessPoolExecutor(1, spawn, signal.signal, (signal.SIGINT, signal.SIG_IGN))
+    return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), begin)
+
+
+def begin():
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
+    np.empty(30_000_000, np.uint8)  # as in mnist.py: the process keeps what a step frees
 
 
 def race(make, arguments, threads, rounds, first_steps=1):
@@ -241,7 +240,7 @@ def row_of_race(label, threads, sides, times):
 def networks(options):
     """steps of training"""
     sides, ratios = present(SG, EAGER, LAST, JAX), {}
-    heading("A training step: ms, and ratios", "", "threads", f"{SG}, ms", *sides[1:])
+    heading("Steps of training: ms, and ratios", "", "threads", f"{SG}, ms", *sides[1:])
     for model, batch, threads in itertools.product(MODELS, options.batches, options.threads):
         those = [side for side in sides if side != LAST or model != "flat"]  # it has no channels
         times = race(network, dict.fromkeys(those, (model, batch)), threads, options.rounds, 20)
@@ -253,16 +252,12 @@ def networks(options):
 def layers(options):
     """layers, also against im2col"""
     sides = present(SG, EAGER, LAST, *IM2COL)
-    heading("Forward and backward: ms, and ratios", "", "threads", f"{SG}, ms", *sides[1:])
-    for problem, threads in itertools.product(LAYERS, options.threads):
-        those = [side for side in sides if problem[1] or side not in IM2COL]
-        times = race(layer, dict.fromkeys(those, problem), threads, options.rounds)
-        row_of_race(name_of(*problem), threads, sides, times)
-
-
-def name_of(shape, n_f, size, s):
-    """64 x 26 x 26 x 32: max 3x3 / 2 is max-pooling with stride 2."""
-    return f"{' x '.join(map(str, shape))}: {n_f or 'max'} {size}x{size}{f' / {s}' * (s > 1)}"
+    heading("Layers, forward and backward: ms, and ratios", "", "threads", f"{SG}, ms", *sides[1:])
+    for (shape, n_f, size, s), threads in itertools.product(LAYERS, options.threads):
+        those = [side for side in sides if n_f or side not in IM2COL]
+        times = race(layer, dict.fromkeys(those, (shape, n_f, size, s)), threads, options.rounds)
+        label = f"{' x '.join(map(str, shape))}: {n_f or 'max'} {size}x{size}"
+        row_of_race(label + f" / {s}" * (s > 1), threads, sides, times)
 
 
 def naive(options):
@@ -271,28 +266,24 @@ def naive(options):
     times = race(network, {SG: ("cnn", 32), NAIVE: ("cnn", 1)}, 1, 3, 0)
     ours, loops = 1e3 * times[SG] / 32, 1e3 * times[NAIVE]
     ratio = np.median(loops / ours)
-    heading("A training step of cnn, one thread: ms an image", "", SG, NAIVE, "ratio")
+    heading("Loops: ms an image of a training step, one thread", "", SG, NAIVE, "ratio")
     row("`cnn`", f"{np.median(ours):.3f}", f"{np.median(loops):.0f}", f"{ratio:,.0f}")
 
 
 def shares(options):
-    """where the time of cnn_sg.py goes"""
-    problems = [*itertools.product(MODELS, options.batches), *LAYERS]
+    """where the time of a step of cnn_sg.py goes: see tools/README.md"""
     set_threads(1)
     with new_process() as other:
         A = np.ones((2048, 2048), np.float32)
         peak = 2 * len(A) ** 3 / other.submit(least, np.matmul, A, A).result()
-        print(f"\nOne thread multiplies 2048 x 2048 matrices at {peak / 1e9:.0f} GFLOP/s.\n"
-              "Products: those of the step, alone. Python: the step with one image, one filter or\n"
-              "neuron in each layer. Memory: the rest.")  # fmt: skip
-        heading("Where the time goes", "", "ms", "products", "of peak", "memory", "Python")
-        for problem in problems:
-            seconds, products, flop, python = other.submit(measure_shares, problem).result()
-            rest = seconds - products - python
-            parts = [f"{part / seconds:.0%}" for part in (products, rest, python)]
-            parts.insert(1, f"{flop / products / peak:.0%}" if products else "-")
-            label = name_of(*problem) if len(problem) == 4 else "`{}`, {} images".format(*problem)
-            row(label, f"{1e3 * seconds:.2f}", *parts)
+        print(f"\nOne thread multiplies 2048 x 2048 matrices at {peak / 1e9:.0f} GFLOP/s.")
+        heading("Where the time goes: one thread", "", "ms", "products", "of peak", "memory", "Python")
+        for model, batch in itertools.product(MODELS, options.batches):
+            seconds, products, flop, python = other.submit(measure_shares, model, batch).result()
+            memory = seconds - products - python
+            shown = [f"{part / seconds:.0%}" for part in (products, memory, python)]
+            shown.insert(1, f"{flop / products / peak:.0%}")
+            row(f"`{model}`, {batch} images", f"{1e3 * seconds:.2f}", *shown)
 
 
 def least(function, *arguments):
@@ -300,79 +291,68 @@ def least(function, *arguments):
     return min(timeit.repeat(lambda: function(*arguments), repeat=30, number=1))
 
 
-def measure_shares(problem):
-    """Return seconds of a step, of its matrix products, their operations, seconds of Python."""
-    (ours, steps), (_, small_steps) = in_parts(problem), in_parts(problem, small=True)
-    seconds, python = least(lambda: next(steps)), least(lambda: next(small_steps))
+def measure_shares(model, batch):
+    """Return seconds of a step and of its products alone, their operations, seconds of Python."""
+    X, Y = digits(batch)
+    net, small = (cnn_sg.Network(mnist.models(cnn_sg, 10)[model], seed=1) for _ in range(2))
+    for each in small.layers:
+        each.n_f = each.num_neurons = 1  # next to no numbers: what remains is Python
+    seconds = least(net.train, X[0], Y[0], 0.1)
+    python = least(small.train, X[0, :1], Y[0, :1, :1], 0.1)
     products = []
-    for each in ours:
+    for each in net.layers:
         if each.weights:
-            n = each.A.shape[-1]
-            rows, columns = each.A.size // n, each.W.size // n
-            matrix, W, dZ = (np.ones(shape, np.float32) for shape in
-                             ((rows, columns), (columns, n), (rows, n)))  # fmt: skip
+            W, dZ = (array.reshape(-1, array.shape[-1]) for array in (each.W, each.A))
+            matrix = np.ones((len(dZ), len(W)), W.dtype)
             products += [(dZ, W.T), (matrix, W), (matrix.T, dZ)]
-    products = products[len(problem) == 2 :]  # the first layer of a network needs no dA_prev
+    del products[0]  # the first layer that learns needs no dA_prev
     flop = sum(2 * A.size * B.shape[1] for A, B in products)
     return seconds, sum(least(np.matmul, A, B) for A, B in products), flop, python
 
 
-def in_parts(problem, small=False):
-    """The layers of cnn_sg, and their steps; small: one image, one filter or neuron in a layer."""
-    if len(problem) == 4:
-        shape, n_f, size, s = problem
-        shape, n_f = ((1, *shape[1:3], 1), n_f and 1) if small else (shape, n_f)
-        ours, X, d = layer_with_images(shape, n_f, size, s)
-        return [ours], our_layer(ours, X, d)
-    X, Y = digits(problem[1])
-    net = cnn_sg.Network(mnist.models(cnn_sg, 10)[problem[0]], seed=1)
-    if small:
-        X, Y = X[:, :1], Y[:, :1, :1]
-        for each in net.layers:
-            each.n_f = each.num_neurons = 1
-    return net.layers, our_network(net, X, Y)
-
-
 def runs(options):
-    """whole runs of mnist.py, and the same in PyTorch, each as it is by default"""
+    """whole runs of mnist.py on one core and on all, and the same in PyTorch on all"""
     set_threads(None)
     mnist.load_mnist(options.data)  # so that no download is timed
-    rows, ratios = [], {}
+    mpiexec = shutil.which("mpiexec", path=Path(sys.executable).parent) or "mpiexec"
+    ours, theirs = ([sys.executable, HERE / name] for name in ("../mnist.py", "in_pytorch.py"))
+    commands = {ONE: ours, ALL: [mpiexec, "-n", str(len(CORES)), *ours], EAGER: theirs}
+    ratios, rows = {ONE: {}, ALL: {}}, []
     for model in MODELS:
-        times = {SG: [], EAGER: []}
+        times = {side: [] for side in commands}
         for seed in range(1, options.runs + 1):
-            for side in random.sample(list(times), 2):
-                script = HERE.parent / "mnist.py" if side == SG else HERE / "in_pytorch.py"
-                command = [sys.executable, script, model, "--seed", str(seed)]
+            for side in random.sample(list(commands), len(commands)):
+                command = [*commands[side], model, "--seed", str(seed), "--data", options.data]
+                command += ["--mpi"] if side == ALL else []
                 start = time.perf_counter()
-                printed = subprocess.check_output([*command, "--data", options.data], text=True)
-                seconds, last = time.perf_counter() - start, printed.splitlines()[-1]
-                print(f"{model}, {side}: {seconds:.1f} s. {last}", flush=True)
-                times[side].append(seconds)
-        each = np.divide(times[EAGER], times[SG])
-        ratios[model] = float(np.median(each))
-        rows.append([f"`{model}`", *(f"{np.median(times[side]):.1f}" for side in times),
-                     f"{ratios[model]:.2f}", f"{each.min():.2f} - {each.max():.2f}"])  # fmt: skip
-    heading("Whole runs: seconds", "", "mnist.py", EAGER, "ratio", "from - to")
+                printed = subprocess.check_output(command, text=True, stdin=subprocess.DEVNULL)
+                times[side].append(time.perf_counter() - start)
+                last = printed.splitlines()[-1]
+                print(f"{model}, {side}: {times[side][-1]:.1f} s. {last}", flush=True)
+        rows.append([f"`{model}`", *(f"{np.median(each):.1f}" for each in times.values())])
+        for side, found in ratios.items():
+            each = np.divide(times[EAGER], times[side])
+            found[model] = float(np.median(each))
+            rows[-1].append(f"{found[model]:.2f} ({each.min():.2f} - {each.max():.2f})")
+    names = [f"ratio, {side}" for side in ratios]
+    heading("Whole runs: seconds, and ratios (from - to)", "", *commands, *names)
     for cells in rows:
         row(*cells)
     return ratios
 
 
 def draw(steps, whole, path):
-    """Bars for each network: a step, with each number of threads, and a whole run."""
+    """Bars for each network: a step, with each number of threads, and whole runs."""
     from matplotlib.figure import Figure
-
     bars = {}  # {kind: {model: ratio}}
     for (model, batch, threads), ratios in steps.items():
         if batch == 32:  # against the better of PyTorch's memory formats
             ratio = min(ratios[side] for side in (EAGER, LAST) if side in ratios)
             kind = f"a step of 32 images, {threads} thread{'s' * (threads > 1)} each"
             bars.setdefault(kind, {})[model] = ratio
-    if whole:
-        bars["a whole run: mnist.py 1 thread, PyTorch all cores"] = whole
-    figure = Figure(figsize=(8, 3.9), layout="constrained")
-    axes = figure.subplots()
+    for side, ratios in whole.items():
+        bars[f"a whole run {side}, PyTorch on all cores"] = ratios
+    axes = Figure(figsize=(8, 3.9), layout="constrained").subplots()
     width = 0.84 / len(bars)
     for k, (kind, ratios) in enumerate(bars.items()):
         places = np.arange(len(MODELS)) + (k - (len(bars) - 1) / 2) * width
@@ -382,21 +362,14 @@ def draw(steps, whole, path):
     axes.axhline(1, color="0.4", linestyle="--", zorder=0)
     axes.set_xticks(range(len(MODELS)), MODELS, fontsize=15)
     axes.set_ylabel("PyTorch's time / ours", fontsize=13)
-    axes.legend(fontsize=12, frameon=False)
-    axes.margins(y=0.1)
     axes.set_title("Above 1, NumPy is faster than PyTorch", fontsize=15)
-    figure.savefig(path, dpi=150, format="png")
+    axes.margins(y=0.1)
+    axes.legend(fontsize=12, frameon=False)
+    axes.figure.savefig(path, dpi=150, format="png")
     print(f"\nPicture: {path}")
 
 
 SECTIONS = {each.__name__: each for each in (networks, layers, naive, shares, runs)}
-
-
-def positive(text):
-    """A converter for argparse: text to an integer of at least 1."""
-    if int(text) < 1:
-        raise ValueError
-    return int(text)
 
 
 def parse_arguments():
@@ -406,46 +379,47 @@ def parse_arguments():
     add("sections", nargs="*", metavar="SECTION",
         help=f"{names} (default: all but runs, which take long)")
     add("--quick", action="store_true", help="less than a minute, without PyTorch and JAX")
-    add("--threads", type=positive, action="append", metavar="N",
+    add("--threads", type=int, action="append", metavar="N",
         help="threads of each side in networks and layers; may be repeated (default: 1, all cores)")
-    add("--rounds", type=positive, metavar="N", help="of each race (default: 15; quick: 3)")
-    add("--runs", type=positive, default=5, metavar="N", help="of each model (default: 5)")
+    add("--rounds", type=int, metavar="N", help="of each race (default: 15; quick: 3)")
+    add("--runs", type=int, default=5, metavar="N", help="of each model (default: 5)")
     add("--data", type=Path, default=HERE.parent, metavar="DIR", help="with the files of MNIST")
-    add("--plot", type=Path, metavar="FILE.png",
-        help="draw networks (and runs) against PyTorch; needs matplotlib")
+    add("--plot", type=Path, metavar="FILE.png", help="draw networks (and runs) against PyTorch")
     options = parser.parse_args()
     if unknown := set(options.sections) - set(SECTIONS):
         parser.error(f"expected sections of {', '.join(SECTIONS)}, got {', '.join(unknown)}")
     options.sections = options.sections or list(SECTIONS)[:-1]
-    if options.quick:
-        PRESENT.clear()
-    if "torch" not in PRESENT and (options.plot or "runs" in options.sections):
-        parser.error("--plot and runs need PyTorch: pip install torch")
-    if options.plot and "networks" not in options.sections:
-        parser.error("--plot needs the section networks")
-    if options.plot and not importlib.util.find_spec("matplotlib"):
-        parser.error("--plot needs matplotlib: pip install matplotlib")
-    options.rounds = options.rounds or (3 if options.quick else 15)
+    options.rounds = (3 if options.quick else 15) if options.rounds is None else options.rounds
     options.batches = (32,) if options.quick else (32, 64)
     options.threads = options.threads or ([1] if options.quick else sorted({1, len(CORES)}))
+    if min(options.rounds, options.runs, *options.threads) < 1:
+        parser.error("expected --threads, --rounds and --runs of at least 1")
+    if options.quick:
+        PRESENT.clear()
+    if "runs" in options.sections and not {"torch", "mpi4py"} <= PRESENT:
+        parser.error("runs needs torch and mpi4py, see tools/README.md")
+    if options.plot and not ("networks" in options.sections and {"torch", "matplotlib"} <= PRESENT):
+        parser.error("--plot needs the section networks, torch and matplotlib")
+    if options.plot and not options.plot.parent.is_dir():
+        parser.error(f"--plot: there is no folder {options.plot.parent}")
     return options
 
 
 def main():
     options = parse_arguments()
-    packages = ["numpy", *sorted(PRESENT)]
+    packages = ["numpy", *sorted(PRESENT & {"torch", "jax"})]
     versions = [f"{name} {importlib.metadata.version(name)}" for name in packages]
     print(f"{platform.system()} {platform.machine()}, cores: {len(CORES)}, Python "
           f"{platform.python_version()}, {', '.join(versions)}")  # fmt: skip
     print("Ratio: the other's time by that of cnn_sg. Above 1, cnn_sg is faster.")
     try:
         found = {name: SECTIONS[name](options) for name in options.sections}
+        if options.plot:
+            draw(found["networks"], found.get("runs", {}), options.plot)
     except KeyboardInterrupt:
         sys.exit("interrupted")
     except (OSError, ValueError, subprocess.SubprocessError) as problem:
         sys.exit(f"benchmark.py: {problem}")
-    if options.plot:
-        draw(found["networks"], found.get("runs"), options.plot)
 
 
 if __name__ == "__main__":

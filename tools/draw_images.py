@@ -15,6 +15,7 @@ import threading
 from pathlib import Path
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 try:
     from matplotlib.figure import Figure
@@ -39,22 +40,29 @@ RIGHT, DOWN = "\N{BLACK RIGHTWARDS ARROW}", "\N{DOWNWARDS BLACK ARROW}"
 TINY, SMALL, LARGE = 8, 9, 12.5  # points; shown 850 pixels wide, 9 points are 12.5 pixels
 
 
+def numbered(width):
+    return np.arange(width * width).reshape(width, width)
+
+
 def stride_groups_by_letter(width, size, s):
     """Cut an image of width x width pixels, numbered row by row, by a filter of size x size.
 
     Returns for each offset (t, u) a group: {letter in OUTPUT: numbers of the pixels in its window}.
     """
-    pixels = np.arange(width * width).reshape(1, width, width, 1)
     groups = {}
-    for (_, down, across), group in cnn_sg.stride_groups(pixels, size, size, s):
-        windows = group.reshape(-1, size * size)
-        groups[down.start, across.start] = dict(zip(OUTPUT[down, across].flat, windows))
+    for down, rows in cnn_sg.stride_groups(numbered(width), size, s, axis=0):
+        for across, group in cnn_sg.stride_groups(rows, size, s, axis=2):
+            windows = group.transpose(2, 0, 3, 1).reshape(-1, size * size)
+            groups[down.start, across.start] = dict(zip(OUTPUT[down, across].flat, windows))
     return groups
 
 
-def new_axes(columns, rows):
-    """Axes of a whole figure. The unit is the side of a cell; x goes to the right, y down."""
-    figure = Figure(figsize=(8.5, 8.5 * rows / columns))
+def new_axes(columns, rows, inches=8.5):
+    """Axes of a whole figure. The unit is the side of a cell; x goes to the right, y down.
+
+    The figure is so many inches wide: the fewer, the larger are its letters on a page.
+    """
+    figure = Figure(figsize=(inches, inches * rows / columns))
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, columns), ylim=(rows, 0), autoscale_on=False)
     axes.axis("off")
     return axes
@@ -75,10 +83,11 @@ def draw_cells(axes, x, y, texts, styles):
         write(axes, x + column + 0.5, y + row + 0.5, text)
 
 
-def draw_image(axes, x, y, width, windows):
-    """The numbered pixels of an image, and the windows on them."""
+def draw_image(axes, x, y, pixels, windows, coloured=True):
+    """An image, and windows on it: {letter: numbers of the pixels}."""
+    width = len(pixels)
     styles = {divmod(n, width): k for k, window in enumerate(windows.values()) for n in window}
-    draw_cells(axes, x, y, np.arange(width * width).reshape(width, width), styles)
+    draw_cells(axes, x, y, pixels, styles if coloured else {})
     dot = {"boxstyle": "circle,pad=0.12", "fc": "black", "ec": "white"}
     for letter, window in windows.items():
         row, column = divmod(window[0], width)
@@ -97,7 +106,7 @@ def draw_output(axes, x, y, values):
 def save(name, axes):
     """Save the figure, then again with a palette: it looks the same in a third of the bytes."""
     path = IMAGES / f"{name}.png"
-    axes.figure.savefig(path, dpi=200)
+    axes.figure.savefig(path, dpi=1700 / axes.figure.get_figwidth())
     Image.open(path).convert("RGB").quantize().save(path, optimize=True)
     print(f"images/{name}.png is drawn", flush=True)
 
@@ -111,7 +120,7 @@ def draw_strides(data):
     for k, letter in enumerate(sorted(windows)):
         x, y = 0.5 + 5 * (k % 5), 1.8 + 5.1 * (k // 5)
         write(axes, x + 2, y - 0.4, f"output [{k // 3}, {k % 3}]")
-        draw_image(axes, x, y, 4, {letter: windows[letter]})
+        draw_image(axes, x, y, numbered(4), {letter: windows[letter]})
     write(axes, 22.5, 7, "the output")
     draw_output(axes, 21, 7.4, {})
     save("strides", axes)
@@ -128,38 +137,70 @@ def draw_groups(name, width, size, s):
     for k, ((t, u), windows) in enumerate(groups.items()):
         middle = step * (k + 0.5)
         write(axes, middle, 1.45, f"offset t = {t}, u = {u}")
-        draw_image(axes, middle - width / 2, 1.9, width, windows)
+        draw_image(axes, middle - width / 2, 1.9, numbered(width), windows)
         write(axes, middle, width + 2.5, DOWN, LARGE)
         draw_output(axes, middle - 1.5, width + 3.1, dict(zip(windows, windows)))
     save(name, axes)
 
 
-def draw_one_group(data):
-    """The first group as rows of a matrix, times two filters, back into the output."""
-    windows = stride_groups_by_letter(4, 2, 1)[0, 0]
-    matrix = np.array([[*window, 1] for window in windows.values()])  # pixel n has the value n
-    filters = np.array([[1, 1, 1, 1, 0], [0, 2, -1, 0, 1]]).T  # the last number is the bias
-    Z = matrix @ filters
-    styles = {index: index[0] for index in np.ndindex(matrix.shape)}
-    axes = new_axes(22.8, 9.7)
-    draw_image(axes, 0.2, 3.5, 4, windows)
-    draw_cells(axes, 6.4, 3.5, matrix, styles)
-    draw_cells(axes, 12.7, 3, filters, {})
-    draw_cells(axes, 15.7, 3.5, Z, styles)
-    for f in range(2):
-        draw_output(axes, 19.5, 2 + 3.8 * f, dict(zip(windows, Z[:, f])))
-    for x, sign in ((5.1, RIGHT), (12.05, "@"), (15.2, "="), (18.6, RIGHT)):
-        write(axes, x, 5.5, sign, LARGE)
+def draw_backward(data):
+    """What `+=` on all windows at once loses, and what it makes of one group after another."""
+    groups = stride_groups_by_letter(4, 2, 1)
+    windows = {letter: window for group in groups.values() for letter, window in group.items()}
+    axes = new_axes(25, 12.2, inches=6.4)
+    write(axes, 12.5, 0.6, "Backward: each window adds 1 to its four pixels", LARGE)
+
+    draw_image(axes, 0.5, 2.2, numbered(4), {k: windows[k] for k in "ABDE"}, coloured=False)
+    pixels = np.zeros((4, 4), int)
+    all_windows = sliding_window_view(pixels, (2, 2), writeable=True)
+    all_windows += 1
+    draw_cells(axes, 7.17, 2.2, pixels, {})
     for x, y, text in (
-        (2.2, 0.9, "1. slice\nfour windows\nof the image"),
-        (8.9, 0.9, "2. reshape\neach to a row, with a 1\n(windows, fh fw n_c + 1)"),
-        (14.7, 0.9, "3. multiply\nby two filters, add biases\n(fh fw n_c + 1, n_f)"),
-        (21, 0.9, "4. back into\noutput[:, 0::2, 0::2]\n(n_m, oh, ow, n_f)"),
-        (6, 4, "A"), (6, 5, "C"), (6, 6, "G"), (6, 7, "I"), (12.3, 3.5, "W"), (12.3, 7.5, "b"),
-        (13.7, 2.7, "f = 0, 1"), (16.7, 3.2, "f = 0, 1"), (21, 5.3, "f = 0"), (21, 9.1, "f = 1"),
+        (2.5, 1.7, "5 is in 4 windows"), (9.17, 1.7, "all windows += 1"),
+        (18.2, 4.2, "At once, each pixel keeps only one\naddition. Pixel 5 gets 1: wrong."),
+        (12.5, 7.3, "One stride group after another, group += 1: pixel 5 gets 4, right."),
     ):  # fmt: skip
         write(axes, x, y, text)
-    save("one-group", axes)
+
+    corners = [(0.5, 2.2), (7.17, 2.2)]
+    pixels = np.zeros((4, 4), int)
+    for k, group in enumerate(groups.values()):
+        for window in group.values():
+            pixels.flat[window] += 1
+        x = 0.5 + 6.67 * k
+        draw_image(axes, x, 7.9, pixels, group)
+        corners.append((x, 7.9))
+        if k > 0:
+            write(axes, x - 1.33, 9.9, RIGHT, LARGE)
+    for x, y in corners:
+        axes.add_patch(Rectangle((x + 1, y + 1), 1, 1, fill=False, ec="#d55e00", lw=3))  # pixel 5
+    save("backward", axes)
+
+
+def draw_axis(data):
+    """A convolution an axis at a time: three matrices of windows, which overlap in memory."""
+    rows = np.moveaxis(sliding_window_view(numbered(4), 2, axis=1), 2, 1)  # (ih, fw, ow)
+    axes = new_axes(25, 11.6, inches=6.4)
+    title = "Windows side by side are copied, below each other only looked at"
+    write(axes, 12.5, 0.6, title, LARGE)
+    for x, text in (
+        (2.5, "image"), (8.3, "copied:\nrows of windows"), (13.5, "looked at:\n3 matrices"),
+        (20, "multiplied: each makes\na row of outputs"),
+    ):  # fmt: skip
+        write(axes, x, 2, text)
+    draw_image(axes, 0.5, 5.2, numbered(4), {"E": [5, 6, 9, 10]})
+    write(axes, 5.3, 7.2, RIGHT, LARGE)
+    for y in range(4):
+        write(axes, 7, 4.2 + 2 * y, f"row {y}")
+    draw_cells(axes, 8, 3.2, rows.reshape(8, 3), {(row, 1): 0 for row in range(2, 6)})
+    axes.add_patch(Rectangle((9, 5.2), 1, 4, fill=False, ec="black", lw=2))
+    for i, letters in enumerate(OUTPUT):
+        x, y = 12.2 + 1.5 * (i % 2), 3.2 + 2 * i
+        axes.add_patch(Rectangle((x, y), 1, 4, fc="0.9", ec="black", lw=2))
+        write(axes, x + 0.5, y + 2, str(i))
+        write(axes, 18.3, y + 2, f"matrices[{i}].T @ W  =")
+        draw_cells(axes, 21.5, y + 1.5, [letters], {(0, 1): 0} if i == 1 else {})
+    save("axis", axes)
 
 
 def draw_digits(data):
@@ -238,7 +279,8 @@ def draw_live(data):
 PICTURES = {
     "strides": draw_strides,
     "stride-groups": lambda data: draw_groups("stride-groups", 4, 2, 1),
-    "one-group": draw_one_group,
+    "backward": draw_backward,
+    "axis": draw_axis,
     "stride-2": lambda data: draw_groups("stride-2", 7, 3, 2),
     "drawn-digits": draw_digits,
     "training": draw_training,

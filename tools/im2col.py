@@ -1,4 +1,4 @@
-"""A convolution, forward and backward, as im2col: three ways to write it.
+"""A convolution, forward and backward, as im2col: four ways to write it without stride groups.
 
 im2col writes each window of the images as a row or column of a matrix. The ways differ in how the
 numbers get there, and how their gradients are added back. tools/benchmark.py races them against
@@ -11,6 +11,8 @@ images (n_m, ih, iw, n_c), d is the derivative of the loss with respect to the o
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
+
+import cnn_sg
 
 
 def index_arrays(X, d, s, W, b):
@@ -34,11 +36,8 @@ def index_arrays(X, d, s, W, b):
 
 
 def one_index_array(X, d, s, W, b):
-    """One index for each number of each window, into the images as one long row.
-
-    np.add.at is fast here since NumPy 1.25, with a single index; np.bincount was slower.
-    """
-    fh, fw, c, n_f = W.shape
+    """One index for each number of each window: np.add.at is fast with it since NumPy 1.25."""
+    (fh, fw, c, n_f), X, d = W.shape, np.ascontiguousarray(X), np.ascontiguousarray(d)
     numbers = np.arange(X.size).reshape(X.shape)
     index = sliding_window_view(numbers, (fh, fw), axis=(1, 2))[:, ::s, ::s]
     index = index.transpose(0, 1, 2, 4, 5, 3).reshape(-1, fh * fw * c)
@@ -82,3 +81,24 @@ def slices(X, d, s, W, b):
             dX[place] += dwindows[k, l]
         A, dX = A.transpose(3, 1, 2, 0), dX.transpose(3, 1, 2, 0)
         yield [A, dX, dWb[:-1].reshape(W.shape), dWb[-1].reshape(b.shape)]
+
+
+def slices_by_axis(X, d, s, W, b):
+    """An axis at a time, as in cnn_sg.py; only adding back goes by slices instead of groups."""
+    (n_m, oh, ow, n_f), (fh, fw, c, _), (ih, iw) = d.shape, W.shape, X.shape[1:3]
+    h, w = s * (oh - 1) + 1, s * (ow - 1) + 1
+    layer = cnn_sg.ConvLayer(n_f, (fh, fw), s)
+    layer.W, layer.b = W, b
+    while True:
+        A = layer.forward_propagate(X)
+        layer.weight_gradients(d)
+        dZ_T = d.transpose(1, 2, 0, 3).reshape(oh, -1, n_f).transpose(0, 2, 1)
+        dwindows = (W.reshape(-1, n_f) @ dZ_T).reshape(oh, fh, fw * c, -1)
+        drows = np.zeros((ih, fw * c, ow * n_m), X.dtype)
+        for k in range(fh):
+            drows[k : k + h : s] += dwindows[:, k]
+        drows = drows.reshape(ih, fw, c, ow, n_m)
+        dX = np.zeros((ih, c, iw, n_m), X.dtype)
+        for l in range(fw):
+            dX[:, :, l : l + w : s] += drows[:, l]
+        yield [A, dX.transpose(3, 0, 2, 1), layer.dW, layer.db]

@@ -15,21 +15,18 @@ import numpy as np
 import torch
 from torch import nn
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the folder of mnist.py
 
 import cnn_sg
 import mnist
 
-
-def order(channels_last):
-    return torch.channels_last if channels_last else torch.contiguous_format
+ORDERS = {True: torch.channels_last, False: torch.contiguous_format}
 
 
 def images(A, channels_last):
     """(n_m, height, width, n_c) in NumPy -> (n_m, n_c, height, width) in PyTorch."""
     A = torch.from_numpy(A.transpose(0, 3, 1, 2).copy())
-    return A.contiguous(memory_format=order(channels_last))
+    return A.contiguous(memory_format=ORDERS[channels_last])
 
 
 def pytorch_model(net, channels_last):
@@ -45,15 +42,15 @@ def pytorch_model(net, channels_last):
             W, b = layer.W.transpose(3, 2, 0, 1), layer.b.ravel()
             module = nn.Conv2d(W.shape[1], layer.n_f, W.shape[2:], layer.s, layer.p)
         else:
-            W, b = layer.W[:, :-1], layer.W[:, -1]
+            W, b = layer.W.T, layer.b
             if len(shape) == 3:  # PyTorch flattens (channels, height, width)
                 W = W.reshape(-1, *shape).transpose(0, 3, 1, 2).reshape(W.shape)
-            module = nn.Linear(W.shape[1], len(W))
+            module = nn.Linear(*layer.W.shape)
         if layer.weights:
             module.weight.data, module.bias.data = torch.tensor(W), torch.tensor(b)
         modules += [module, nn.ReLU()] if isinstance(layer, cnn_sg.ReLU) else [module]
         shape = layer.A.shape[1:]
-    return nn.Sequential(*modules).to(memory_format=order(channels_last))
+    return nn.Sequential(*modules).to(memory_format=ORDERS[channels_last])
 
 
 def pytorch_step(model, optimizer, x, y):
@@ -93,6 +90,7 @@ def layer(ours, X, d, channels_last):
 def train(model, seed, folder):
     """What mnist.py does by default; prints the test loss and error after each epoch."""
     torch.manual_seed(seed)
+    np.empty(30_000_000, np.uint8)  # as in mnist.py
     defaults = mnist.DEFAULTS[model]
     (x, y), (xt, yt) = mnist.load_mnist(folder)
     net = cnn_sg.Network(mnist.models(cnn_sg, 10)[model], seed)
@@ -116,7 +114,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", choices=mnist.DEFAULTS)
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="(default: 1)")
-    parser.add_argument("--data", type=Path, default=HERE.parent, metavar="DIR",
-                        help="with the files of MNIST (default: beside mnist.py)")  # fmt: skip
+    parser.add_argument("--data", type=Path, default=mnist.HERE, metavar="DIR", help="with MNIST")
     options = parser.parse_args()
     train(options.model, options.seed, options.data)
