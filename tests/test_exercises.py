@@ -178,7 +178,7 @@ class MistakeTest(unittest.TestCase):
         for name, message, changes in rows:
             with self.subTest(name, message=message):
                 self.assertTrue(all(old in mistakes.METHODS[name] for old, _ in changes))
-                self.assertRegex(message, r"^.{20,110}[.?]$")
+                self.assertRegex(message, r"^.{10,}[.] [A-Z=a-z].*[.?]$")
 
     def test_each_is_refused_and_named_alone_with_other_inputs_than_the_checkers(self):
         for task in range(1, 10):
@@ -278,7 +278,7 @@ class MessageTest(Folder):
 
     def test_what_a_task_needs_is_named_if_it_is_wrong(self):
         wrong = with_changes(("FCLayer.forward_propagate", " + self.b", ""))
-        self.assertIn("Task 1, which it needs, is not right", self.check(wrong, 2)[1])
+        self.assertIn("Task 1, which it needs, is not right", self.check(wrong, 3)[1])
 
 
 OWN = """
