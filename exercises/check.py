@@ -33,8 +33,9 @@ TASKS = {
     11: "a layer of your own",
 }
 NEEDS = {2: [1], 3: [1], 4: [1, 2, 3], 7: [6], 8: [5], 9: [5], 10: [5, 8, 9]}
-SHOW = {1: "A_prev W b", 2: "Z Y", 3: "A_prev W b dA dZ", 4: "W b dW db", 5: "A_prev W b"}
-SHOW |= {6: "A_prev", 7: "A_prev dZ", 8: "A_prev dZ", 9: "W dZ"}
+SHOW = {1: "A_prev W b", 2: "Z Y", 3: "A_prev dZ", 4: "W b dW db", 5: "A_prev W b", 6: "A_prev"}
+SHOW |= {7: "A_prev dZ", 8: "A_prev dZ", 9: "W dZ", "g(Z) of ReLU": "Z"}  # the inputs of a task
+SHOW |= {"dZ = times_g_prime(dA)": "A_prev W b dA", "dA_prev = input_gradient(dZ)": "W dZ"}
 RIGHT, OPEN, WRONG = 20, 21, 22  # how the process of a task ends, unless Python itself fails
 SECONDS = 10  # that a task may take
 GIVEN = ("Layer", "ReLU", "ConvLayer", "ConvLayer_ReLU", "PoolLayer", "PoolLayer_Max", "FlatLayer")
@@ -239,7 +240,7 @@ def judge(task, cnn, outcomes, right, known, tried):
             named.append(f"With {case.text}, {name} is not right.")
             if name not in values:
                 return WRONG, [*named, *about(failure or ValueError("it is missing"), cnn)]
-            inputs = {each: getattr(case, each) for each in SHOW[task].split()}
+            inputs = {each: getattr(case, each) for each in SHOW.get(name, SHOW[task]).split()}
             lines = difference(expected[name], values[name], {} if "network" in name else inputs)
             return WRONG, [*named, *lines]
     failures = [failure for _, failure in outcomes if failure]
@@ -414,9 +415,8 @@ def check_apart(task, path):
         return process.returncode
     frames = re.findall(r'File "(.*)", line (\d+) in (\S+)', process.stderr)
     mine = [f"{path.name}, line {n}, in {name}" for file, n, name in frames if file == str(path)]
-    what = "Python itself stops: memory that is not there?"
-    if "Timeout" in process.stderr:
-        what = f"Not done after {SECONDS} seconds: an endless loop?"
+    slow = "Timeout" in process.stderr
+    what = f"Not done after {SECONDS} seconds: an endless loop?" if slow else "Python itself stops."
     say(task, WRONG, [*mine[:1], what])
     return WRONG
 
