@@ -47,7 +47,7 @@ def train(x, y, seed, epochs):
             _, loss, error = net.train(X, y[batch], learning_rate, WEIGHT_DECAY)
             sums += loss, error
         print(f"{time.monotonic() - start:.0f} s, seed {seed}, epoch {epoch + 1}/{epochs}: "
-              f"loss {sums[0] / steps:.4f}, error {sums[1] / steps:.2%}", flush=True)
+              f"loss {sums[0] / steps:.4f}, error {100 * sums[1] / steps:.2f} %", flush=True)
     return net
 
 

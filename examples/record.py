@@ -81,7 +81,7 @@ def train(x, y, seed, epochs):
             sums += loss, error
         minutes = (time.process_time() - start) / 60
         print(f"{minutes:.1f} minutes, epoch {epoch + 1}/{epochs}: "
-              f"loss {sums[0] / steps:.4f}, error {sums[1] / steps:.2%}", flush=True)
+              f"loss {sums[0] / steps:.4f}, error {100 * sums[1] / steps:.2f} %", flush=True)
     return net
 
 
