@@ -26,7 +26,7 @@ from batch_normalization import BatchNorm_ReLU
 from dropout import SwitchingNetwork
 
 from cnn_sg import ConvLayer, FCLayer_Softmax, FlatLayer, PoolLayer_Max
-from mnist import HERE, load_mnist, say, scale, words
+from mnist import HERE, load_mnist, scale
 
 BATCH_SIZE, LEARNING_RATE, WEIGHT_DECAY, HELD_OUT = 64, 0.2, 0.0005, 5000
 SHIFT = 2.0  # at most so many pixels
@@ -80,7 +80,8 @@ def train(x, y, seed, epochs):
             _, loss, error = net.train(X, y[batch], learning_rate, WEIGHT_DECAY)
             sums += loss, error
         minutes = (time.process_time() - start) / 60
-        say(f"{minutes:.1f} minutes, epoch {epoch + 1}/{epochs}: {words(*sums / steps)}")
+        print(f"{minutes:.1f} minutes, epoch {epoch + 1}/{epochs}: "
+              f"loss {sums[0] / steps:.4f}, error {100 * sums[1] / steps:.2f} %", flush=True)
     return net
 
 
@@ -110,7 +111,7 @@ def main():
             A = net.predict(scale(images))
             sums[name] = sums[name] + A  # its largest is the largest of the mean
             alone, together = (100 * np.mean(P.argmax(axis=1) != digits) for P in (A, sums[name]))
-            say(f"{file}, {name}: {alone:.2f} % wrong, all so far together {together:.2f} %")
+            print(f"{file}, {name}: {alone:.2f} % wrong, all so far together {together:.2f} %")
 
 
 if __name__ == "__main__":
