@@ -158,7 +158,7 @@ class ReLU(Layer):
 class ConvLayer(Layer):
     """Convolution Z = A_prev * W + b, strictly a cross-correlation, without activation: A = Z.
 
-    Z[m, i, j, f] = b[f] + sum over k, l, c of A_prev[m, s i + k, s j + l, c] W[k, l, c, f]
+    Z[m, i, j, f] = b[0, 0, 0, f] + sum over k, l, c of A_prev[m, s i + k, s j + l, c] W[k, l, c, f]
 
     A_prev is the input with p zeros on each side. W is (fh, fw, n_c, n_f), b (1, 1, 1, n_f).
     filter_width is an int or a pair (height, width).
