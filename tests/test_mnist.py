@@ -28,7 +28,6 @@ import mnist
 HERE = Path(mnist.__file__).resolve().parent
 REAL = [HERE, HERE.parent / "shared" / "mnist"]  # where the real files may be
 REAL = [each for each in REAL if all((each / f"{name}.gz").exists() for name in mnist.FILES)]
-POSIX = os.name == "posix"
 FIGURES = r"loss \d+\.\d{4}, error \d+\.\d\d %"
 
 
@@ -100,6 +99,16 @@ class Program(Folder):
         self.assertEqual(process.returncode, code, f"{out}{errors}")
         self.assertNotIn("Traceback", errors)
         return out if code == 0 else errors
+
+    def press_ctrl_c(self, process):
+        """Press it after the third line, check what is printed then, and return the errors."""
+        for _ in range(3):
+            process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        out, errors = process.communicate(timeout=30)
+        self.assertRegex(out, r"\nStopped in epoch \d+/1000000, after \d+ mini-batches in all.\n")
+        self.assertRegex(out.splitlines()[-1], rf"^Test set: {FIGURES}$")
+        return errors
 
     def run_main(self, *arguments, code=0, out=None):
         """Return what it printed, or, for wrong options, its error; keep that in any case."""
@@ -357,10 +366,9 @@ class Files(Folder):
 
     @unittest.skipUnless(REAL, "the real files are not at hand")
     def test_the_real_mnist(self):
-        (x_train, y_train), (x_test, y_test) = mnist.load_mnist(REAL[0])
+        (x_train, y_train), (x_test, _) = mnist.load_mnist(REAL[0])
         self.assertEqual((x_train.shape, x_test.shape), ((60_000, 28, 28, 1), (10_000, 28, 28, 1)))
         self.assertEqual(y_train[:10].tolist(), [5, 0, 4, 1, 9, 2, 1, 3, 1, 4])
-        self.assertEqual(y_test[:5].tolist(), [7, 2, 1, 0, 4])
         for name in mnist.FILES:
             self.assertTrue(mnist.read_idx(REAL[0] / f"{name}.gz", name)[1])
             self.assertLess((REAL[0] / f"{name}.gz").stat().st_size, 10_000_000)
@@ -405,8 +413,7 @@ class Downloads(Folder):
         self.address = f"http://127.0.0.1:{server.server_address[1]}"
         sums = {name: hashlib.sha256(content).hexdigest() for name, content in MNIST.items()}
         self.patch(mnist, "FILES", sums)
-        self.addCleanup(mock.patch.dict("os.environ", {"no_proxy": "127.0.0.1"}).stop)
-        mock.patch.dict("os.environ", {"no_proxy": "127.0.0.1"}).start()
+        self.patch(os, "environ", {**os.environ, "no_proxy": "127.0.0.1"})
 
     def hurry(self, seconds):
         """A time-out or a deadline comes after so many seconds, as if after ten."""
@@ -446,14 +453,7 @@ class Downloads(Folder):
                 ((x_train, _), _), out = self.load(fault, "fine")
                 self.assertEqual((x_train.shape, self.names()), ((600, 6, 7, 1), names))
                 self.assertIn("Downloading train-images-idx3-ubyte.gz from 127.0.0.1:", out)
-
-    def test_files_that_are_there_are_not_downloaded(self):
-        self.write(n=600)
-        self.load()
-        next(self.folder.glob("*train-labels*")).unlink()
-        with self.assertRaises(ConnectionError):
-            self.load()
-        self.load("fine")
+                self.load()  # without a mirror, as all files are there
 
     def test_mnist_is_not_mixed_with_other_data(self):
         self.write(n=62)
@@ -469,13 +469,8 @@ class Downloads(Folder):
             self.load("fine", "fine")
         self.assertEqual(self.names(), [])
 
-class CommandLine(Program):
-    def test_a_run_and_its_last_line(self):
-        out = self.run_program("flat", *self.data(), "--epochs", 20, "--batch-size", 8)
-        *_, epoch, last = out.splitlines()
-        self.assertRegex(last, r"^Test set: loss 0.\d{4}, error [0-9]\.\d\d %$")  # it learns
-        self.assertEqual(last.removeprefix("Test set: "), epoch.split("test ")[1])
 
+class CommandLine(Program):
     def test_other_sizes_and_numbers_of_classes(self):
         data = self.data(n=40, rows=26, columns=20, classes=12)
         for model in ("cnn", "lenet"):
@@ -545,9 +540,8 @@ class CommandLine(Program):
             ("cnn --drawn --data .", "not allowed with argument"),
             (f"cnn --load {missing}", "--load: there is no file .*no.npz"),
             (f"cnn --save {self.folder}", "cannot be written"),
-            (f"cnn --save {missing / 'w.npz'}", "cannot be written"),
+            (f"cnn --plot {missing / 'p.png'}", "cannot be written"),
         ]  # fmt: skip
-        cases += [(f"cnn --plot {os.devnull}", "cannot be written")] * POSIX
         for arguments, message in cases:
             with self.subTest(arguments=arguments):
                 errors = self.run_main(*arguments.split(), code=2)
@@ -560,13 +554,11 @@ class CommandLine(Program):
         expected = {**mnist.DEFAULTS["cnn"], "decay": 0.3, "batch_size": 32, "weight_decay": 0,
                     "seed": None, "version": "sg", "drawn": False, "mpi": False}  # fmt: skip
         self.assertEqual({name: options[name] for name in expected}, expected)
-        defaults = (
-            "Defaults: flat --epochs 12 --learning-rate 0.2 --decay 0.8; "
-            "cnn --epochs 6 --learning-rate 0.15 --decay 0.6; "
-            "lenet --epochs 8 --learning-rate 0.15 --decay 0.65"
-        )  # whoever changes them measures anew
-        told = self.run_main("--help")
-        self.assertIn("".join(defaults.split()), "".join(told.split()))  # wherever its lines end
+        told = "".join(self.run_main("--help").split())  # wherever its lines end
+        for defaults in ("flat--epochs12--learning-rate0.2--decay0.8;",
+                         "cnn--epochs6--learning-rate0.15--decay0.6;",
+                         "lenet--epochs8--learning-rate0.15--decay0.65"):  # fmt: skip
+            self.assertIn(defaults, told)  # whoever changes them measures anew
 
     def test_what_is_wrong_is_one_line_with_status_1(self):
         errors = self.run_program("lenet", *self.data(), code=1)
@@ -600,26 +592,21 @@ class CommandLine(Program):
         done = subprocess.run(command, cwd=HERE, env=environment, capture_output=True, check=True)
         self.assertNotIn(b"THREADS", done.stdout)
 
-    @unittest.skipUnless(POSIX, "on Windows, Ctrl-C would reach the tests, too")
+    @unittest.skipUnless(os.name == "posix", "on Windows, Ctrl-C would reach the tests, too")
     def test_ctrl_c(self):
         weights = self.folder / "weights.npz"
         arguments = ("flat", *self.data(), "--epochs", 1_000_000, "--save", weights)
         with self.start(*arguments) as process:
-            for _ in range(3):
-                process.stdout.readline()
-            process.send_signal(signal.SIGINT)
-            out, errors = process.communicate(timeout=30)
-        self.assertEqual((process.returncode, errors), (130, ""))
-        self.assertRegex(out, r"\nStopped in epoch \d+/1000000, after \d+ mini-batches in all.\n")
-        self.assertRegex(out.splitlines()[-1], rf"^Test set: {FIGURES}$")
-        self.assertTrue(weights.exists())
+            self.assertEqual(self.press_ctrl_c(process), "")
+        self.assertEqual((process.returncode, weights.exists()), (130, True))
 
     def test_alone_with_the_layers_it_trains_and_says_what_an_option_lacks(self):
         for name in ("mnist.py", "cnn_sg.py"):
             shutil.copy(HERE / name, self.folder)
         weights, alone = self.folder / "w.npz", {"cwd": self.folder}
         run = ("flat", *self.data(), "--epochs", 1)
-        self.run_program(*run, "--save", weights, **alone)
+        out = self.run_program(*run, "--save", weights, **alone)
+        self.assertRegex(out, rf"\nTest set: {FIGURES}\n$")
         for option in ("--drawn", "--plot p.png", "--mpi", f"--load {weights} --read x.png"):
             more = ("flat",) if option == "--drawn" else run
             errors = self.run_program(*more, *option.split(), **alone, code=1)
