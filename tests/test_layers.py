@@ -51,22 +51,18 @@ class WrongCalls(Case):
         forward, narrow = "forward_propagate", np.ones((2, 2, 6, 3))
         conv, padded = m.ConvLayer(4, 3), m.ConvLayer_ReLU(4, (3, 7), padding=1)
         yield conv, images, forward, images[0], "4 axes", "(5, 6, 3)"
-        yield conv, images, forward, images[:0], "not empty", "(0, 5, 6, 3)"
         yield conv, images, forward, images[..., :1], "(3, 3, 3, 4)", "(3, 3, 1, 4)"
         yield conv, images, forward, narrow, "3 x 3 pixels", "2 x 6"
         yield padded, images, forward, narrow[:, :, :4], "3 x 7 pixels", "4 x 6"
         yield padded, images, "gradients", images, "(2, 5, 2, 4)", "(2, 5, 6, 3)"
         for pool in m.PoolLayer_Max(3, 2), m.PoolLayer_Avg(3, 2):
             yield pool, images, forward, rows, "4 axes", "(2, 7)"
-            yield pool, images, forward, images[:0], "not empty", "(0, 5, 6, 3)"
             yield pool, images, forward, narrow, "3 x 3 pixels", "2 x 6"
             yield pool, images, forward, images[:, :, :2], "3 x 3 pixels", "5 x 2"
             yield pool, images, "gradients", images, "(2, 2, 2, 3)", "(2, 5, 6, 3)"
-        yield m.FlatLayer(), images, forward, images[:0], "not empty", "(0, 5, 6, 3)"
         yield m.FlatLayer(), images, "gradients", rows, "(2, 90)", "(2, 7)"
         for layer in m.FCLayer(4), m.FCLayer_ReLU(4), m.FCLayer_Sigmoid(4), m.FCLayer_Softmax(4):
             yield layer, rows, forward, images, "2 axes", "(2, 5, 6, 3)"
-            yield layer, rows, forward, rows[:0], "not empty", "(0, 7)"
             yield layer, rows, forward, rows[:, :6], "(7, 4)", "(6, 4)"
             yield layer, rows, "gradients", rows, "(2, 4)", "(2, 7)"
 
@@ -144,9 +140,9 @@ class WrongCalls(Case):
 class Arrays(Case):
     def test_every_array_keeps_the_dtype_of_the_first_mini_batch(self):
         X, Y = images_and_labels(2)
-        for module, dtype in itertools.product(MODULES, ("f4", "f8")):
-            for last in "FCLayer_Softmax", "FCLayer_Sigmoid":
-                net = network(module, last)
+        for m, dtype in itertools.product(MODULES, ("f4", "f8")):
+            own = m.Network([*own_layers(m), m.FCLayer_Softmax(4)], seed=1)
+            for net in network(m), network(m, "FCLayer_Sigmoid"), own:
                 net.train(X.astype(dtype), Y, np.float64(0.1), np.float64(0.01))
                 self.assertEqual(net.predict(X.astype("f4")).dtype, dtype)
                 self.assertEqual(net.predict(X.astype("f8")).dtype, dtype)
@@ -200,17 +196,15 @@ class Arrays(Case):
         matrices = cnn_sg.window_matrices(np.ones((2, 6, 5, 2)), 3, 2, 1)
         self.assertTrue(np.shares_memory(matrices[0], matrices[1]))
 
-    def test_stride_groups_cover_each_window_once_and_never_overlap(self):
-        for f, s, size in itertools.product((1, 2, 3, 5), (1, 2, 3, 6), (5, 8)):
-            A, windows, seen = np.zeros((2, size)), range((size - f) // s + 1), []
+    def test_the_windows_of_a_stride_group_do_not_overlap(self):
+        for f, s in itertools.product((1, 2, 3, 5), (1, 2, 3, 6)):
+            A = np.zeros((2, 8))
             groups = list(cnn_sg.stride_groups(A, f, s, axis=1))
-            for outputs, group in groups:
+            self.assertEqual(len(groups), min(-(-f // s), (8 - f) // s + 1))
+            for _, group in groups:
                 A[...] = 0
                 group += 1
                 self.assertEqual((A.max(), A.sum()), (1, group.size))
-                seen += windows[outputs]
-            self.assertEqual(sorted(seen), list(windows))
-            self.assertEqual(len(groups), min(-(-f // s), len(windows)))
 
 
 class Weights(Case):
@@ -325,18 +319,6 @@ class Files(Case):
         self.assert_refused("expected weights.*got none", network(cnn_sg).save, self.path)
         self.assert_the_only_file_has_the_weights_of(old)
 
-    def test_of_two_that_save_at_once_the_last_one_wins(self):
-        first, second, replace = self.trained(cnn_sg), self.trained(cnn_sg, steps=2), os.replace
-
-        def second_comes_between(*paths):
-            with mock.patch("os.replace", replace):
-                second.save(self.path)
-            replace(*paths)
-
-        with mock.patch("os.replace", second_comes_between):
-            first.save(self.path)
-        self.assert_the_only_file_has_the_weights_of(first)
-
     @unittest.skipIf(os.name == "nt", "links need special rights there")
     def test_a_link_stays_a_link(self):
         net = self.trained(cnn_sg)
@@ -388,14 +370,6 @@ class Networks(Case):
 def own_layers(module):
     """The layers of a reader's own, written as the docstring of `Layer` says."""
 
-    class Square(module.Layer):
-        def forward_propagate(self, input):
-            self.A_prev, self.A = input, input * input
-            return self.A
-
-        def input_gradient(self, dZ):
-            return 2 * self.A_prev * dZ
-
     class Scale(module.Layer):
         weights = ("W",)
 
@@ -423,7 +397,7 @@ def own_layers(module):
     class FCLayer_Tanh(module.FCLayer, Tanh):  # the other order
         pass
 
-    return Scale(), ConvLayer_Tanh(2, 3), module.FlatLayer(), Square(), FCLayer_Tanh(3), Scale()
+    return ConvLayer_Tanh(2, 3), Scale(), module.FlatLayer(), FCLayer_Tanh(3), Scale()
 
 
 class OwnLayers(unittest.TestCase):
@@ -439,13 +413,3 @@ class OwnLayers(unittest.TestCase):
                 W, dW = getattr(layer, name), getattr(layer, f"d{name}")
                 derivative = test_equivalence.central_differences(lambda: net.evaluate(X, Y)[1], W)
                 assert_same(dW, derivative, 1e-6)
-
-    def test_they_keep_the_dtype(self):
-        X, Y = images_and_labels(2)
-        for m, dtype in itertools.product(MODULES, ("f4", "f8")):
-            net = m.Network([*own_layers(m), m.FCLayer_Softmax(4)], seed=1)
-            net.train(X.astype(dtype), Y, np.float64(0.01))
-            for layer in net.layers:
-                self.assertEqual(layer.gradients(np.ones(layer.A.shape)).dtype, dtype)
-                for name in "A", *layer.weights:
-                    self.assertEqual(getattr(layer, name).dtype, dtype)

@@ -82,15 +82,21 @@ class Folder(unittest.TestCase):
         return sorted(path.name for path in self.folder.iterdir())
 
 
+def program(*arguments):
+    """The command that starts mnist.py with these arguments."""
+    return [sys.executable, "-W", "error", "mnist.py", *map(str, arguments)]
+
+
 class Program(Folder):
     """mnist.py as a user starts it: start and run_program in a process, run_main in this one."""
 
-    def start(self, *arguments, **more):
-        command = [sys.executable, "-W", "error", "mnist.py", *map(str, arguments)]
-        environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8",
-                       "PYTHON_COLORS": "0"}  # fmt: skip
+    def start(self, *arguments, command=None, cwd=HERE, **more):
+        settings = {"OPENBLAS_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8", "PYTHON_COLORS": "0",
+                    "OMPI_MCA_rmaps_base_oversubscribe": "1",
+                    "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe"}  # fmt: skip
         streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "encoding": "utf-8"}
-        return subprocess.Popen(command, **{"cwd": HERE, "env": environment, **streams, **more})
+        more = {"env": {**os.environ, **settings}, **streams, **more}
+        return subprocess.Popen(command or program(*arguments), cwd=cwd, **more)
 
     def run_program(self, *arguments, code=0, **more):
         """Return what it printed, or, if it is to fail, its one line of error."""
@@ -167,9 +173,6 @@ class Training(Folder):
         figures = [(0.1, 50), (0.2, 50)] * 3
         steps = self.train(Recorder(losses=[0.1, 0.2]))
         self.assertEqual(steps, [number + figure for number, figure in zip(numbers, figures)])
-        net = Recorder()
-        next(mnist.train(net, self.x, self.y, epochs=1, learning_rate=1, batch_size=4))
-        self.assertEqual(len(net.steps), 1)
 
     def test_each_epoch_shuffles_the_images_and_leaves_out_the_remainder(self):
         net = Recorder()
@@ -178,11 +181,6 @@ class Training(Folder):
         epochs = [first + second for first, second in zip(images[::2], images[1::2])]
         self.assertEqual({len(set(epoch)) for epoch in epochs}, {8})
         self.assertEqual(len({frozenset(epoch) for epoch in epochs[:6]}), 6)
-        same, other = Recorder(), Recorder()
-        self.train(same)
-        self.train(other, seed=2)
-        first, same, other = (each.steps[0][0].tolist() for each in (net, same, other))
-        self.assertEqual((first == same, first == other), (True, False))
         for X, Y, *_ in net.steps:  # an image stays with its label
             np.testing.assert_array_equal(X.ravel(), np.float32(3 * Y.argmax(axis=1)) / 255)
 
@@ -324,8 +322,6 @@ class Files(Folder):
             shapes = [array.shape for array in arrays]
             self.assertEqual(shapes, [(60, 6, 7, 1), (60,), (30, 6, 7, 1), (30,)])
             self.assertEqual({array.dtype.name for array in arrays}, {"uint8"})
-            self.assertEqual(y_train[:3].tolist(), [0, 1, 2])
-            self.assertGreaterEqual(x_train[2, 3].min(), 150)
             for path in self.folder.iterdir():
                 path.unlink()
 
@@ -358,20 +354,23 @@ class Files(Folder):
         with self.assertRaisesRegex(OSError, "none: expected a folder of MNIST files, got none"):
             mnist.load_mnist(self.folder / "none")
 
-    def test_only_mnist_itself_in_the_folder_of_mnist_py(self):
-        self.patch(mnist, "HERE", self.folder.resolve())
+    def test_mnist_is_not_mixed_with_other_data(self):
         self.write()
+        self.patch(mnist, "HERE", self.folder.resolve())  # where only MNIST itself may be
         with self.assertRaisesRegex(ValueError, "train-images.*: not of MNIST; .* --data DIR"):
             self.load()
+        self.patch(mnist, "HERE", HERE)
+        next(self.folder.glob("train-images*")).unlink()
+        with self.assertRaisesRegex(ValueError, "train-labels.*: not of MNIST; move"):
+            self.load()
+        self.assertEqual(len(self.names()), 3)
 
     @unittest.skipUnless(REAL, "the real files are not at hand")
-    def test_the_real_mnist(self):
-        (x_train, y_train), (x_test, _) = mnist.load_mnist(REAL[0])
-        self.assertEqual((x_train.shape, x_test.shape), ((60_000, 28, 28, 1), (10_000, 28, 28, 1)))
-        self.assertEqual(y_train[:10].tolist(), [5, 0, 4, 1, 9, 2, 1, 3, 1, 4])
+    def test_mnist_is_known_by_its_checksums(self):
         for name in mnist.FILES:
-            self.assertTrue(mnist.read_idx(REAL[0] / f"{name}.gz", name)[1])
-            self.assertLess((REAL[0] / f"{name}.gz").stat().st_size, 10_000_000)
+            path = REAL[0] / f"{name}.gz"
+            self.assertTrue(mnist.read_idx(path, name)[1])
+            self.assertLess(path.stat().st_size, 10_000_000)  # more is not downloaded
 
 
 class Mirror(http.server.BaseHTTPRequestHandler):
@@ -455,14 +454,6 @@ class Downloads(Folder):
                 self.assertIn("Downloading train-images-idx3-ubyte.gz from 127.0.0.1:", out)
                 self.load()  # without a mirror, as all files are there
 
-    def test_mnist_is_not_mixed_with_other_data(self):
-        self.write(n=62)
-        self.load()
-        next(self.folder.glob("*train-images*")).unlink()
-        with self.assertRaisesRegex(ValueError, "train-labels-idx1-ubyte.gz: not of MNIST; move"):
-            self.load("fine")
-        self.assertEqual(len(self.names()), 3)
-
     def test_what_cannot_be_written_is_as_good_as_not_there(self):
         full = mock.patch.object(Path, "replace", side_effect=OSError(28, "No space left"))
         with full, self.assertRaisesRegex(ConnectionError, "OSError, OSError"):
@@ -528,8 +519,7 @@ class CommandLine(Program):
     def test_an_option_that_is_wrong_is_named_with_status_2(self):
         missing = self.folder / "no.npz"
         cases = [
-            ("", "model"), ("cnm", "invalid choice: 'cnm'"),
-            ("cnn --epochs 1.5", "--epochs: invalid int value: '1.5'"),
+            ("cnm", "invalid choice: 'cnm'"),
             ("cnn --epochs -1", "--epochs: expected a number >= 0, got -1"),
             ("cnn --epochs 0", "--epochs 0 need --load"),
             ("cnn --read x.png", "--read and .* need --load"),
