@@ -414,34 +414,30 @@ class Downloads(Folder):
         self.patch(mnist, "FILES", sums)
         self.patch(os, "environ", {**os.environ, "no_proxy": "127.0.0.1"})
 
-    def hurry(self, seconds):
-        """A time-out or a deadline comes after so many seconds, as if after ten."""
-        get, clock = mnist.requests.get, time.monotonic
-
-        def get_in_a_hurry(url, timeout, **more):
-            self.assertEqual(timeout, (3, 10))
-            return get(url, timeout=(seconds, seconds), **more)
-
-        self.patch(mnist.requests, "get", get_in_a_hurry)
-        self.patch(mnist.time, "monotonic", lambda: clock() * 10 / seconds)
-
     def load(self, *mirrors):
         """What load_mnist returns, and prints, with these mirrors."""
-        mirrors = [each if "/" in each else f"{self.address}/{each}/" for each in mirrors]
+        mirrors = [f"{self.address}/{each}/" for each in mirrors]
         out = io.StringIO()
         with mock.patch.object(mnist, "MIRRORS", mirrors), contextlib.redirect_stdout(out):
             return mnist.load_mnist(self.folder), out.getvalue()
 
     def test_each_fault_is_a_word_and_leads_to_the_next_mirror(self):
+        get, clock = mnist.requests.get, time.monotonic
+
+        def get_in_a_hurry(url, timeout, **more):
+            self.assertEqual(timeout, (3, 10))
+            return get(url, timeout=0.3, **more)
+
+        self.patch(mnist.requests, "get", get_in_a_hurry)
+        self.patch(mnist.time, "monotonic", lambda: clock() * 10 / 0.3)  # 10 s are over in 0.3 s
         faults = {
             "403": "HTTPError", "html": "BadGzipFile", "other": "wrong sha256",
             "cut": "ChunkedEncodingError|ConnectionError|wrong sha256",
             "long": "too slow, or too long", "drip": "too slow, or too long",
-            "silent": "ReadTimeout", "http://127.0.0.1:1/": "ConnectionError|ConnectTimeout",
+            "silent": "ReadTimeout",
         }  # fmt: skip
         self.write(n=600)
         names = self.names()
-        self.hurry(0.3)
         for fault, reason in faults.items():
             with self.subTest(fault=fault):
                 next(self.folder.glob("train-images*")).unlink()
@@ -508,8 +504,6 @@ class CommandLine(Program):
             loaded = self.run_main("cnn", version, *data, "--epochs", 0, "--load", weights)
             testing = f"Testing cnn (cnn_{version}) on 8 images"
             self.assertEqual(loaded.splitlines(), [testing, last])
-        with self.assertRaisesRegex(ValueError, "weights.npz"):
-            self.run_main("flat", *data, "--load", weights)
         before = weights.read_bytes()
         more = ("--learning-rate", 1e30, "--save", weights)
         errors = self.run_program("cnn", *data, *more, code=1)
@@ -578,9 +572,6 @@ class CommandLine(Program):
             expected = own or dict.fromkeys(sorted(mnist.THREADS), "1")
             out = self.run_program("flat", cwd=self.folder, env={**environment, **own})
             self.assertEqual(out, f"{expected}\n")
-        command = [sys.executable, "-c", "import os, mnist; print(*os.environ)"]
-        done = subprocess.run(command, cwd=HERE, env=environment, capture_output=True, check=True)
-        self.assertNotIn(b"THREADS", done.stdout)
 
     @unittest.skipUnless(os.name == "posix", "on Windows, Ctrl-C would reach the tests, too")
     def test_ctrl_c(self):
