@@ -190,9 +190,12 @@ class Training(Folder):
         rates = [rate for _, _, rate, _ in net.steps]
         self.assertEqual(rates, [0.5, 0.5, 0.25, 0.25, 0.125, 0.125])
         self.assertEqual({weight_decay for *_, weight_decay in net.steps}, {0.125})
-        net = Recorder()
-        list(mnist.train(net, np.zeros((64, 1)), np.eye(64), epochs=2, learning_rate=0.5))
-        self.assertEqual([(len(X), *rest) for X, _, *rest in net.steps], [(32, 0.5, 0)] * 4)
+
+    def test_mini_batches_of_32_or_all_images_if_there_are_fewer_and_no_decay(self):
+        for number, batch_size in ((70, 32), (10, 10)):
+            net, x, y = Recorder(), np.zeros((number, 1)), np.eye(number)
+            list(mnist.train(net, x, y, epochs=2, learning_rate=0.5))
+            self.assertEqual({(len(X), *rest) for X, _, *rest in net.steps}, {(batch_size, 0.5, 0)})
 
     def test_uint8_is_scaled_and_floats_are_taken_as_they_are(self):
         for dtype, factor in ((np.uint8, 1 / 255), (np.float32, 1), (np.float64, 1)):
@@ -201,11 +204,6 @@ class Training(Folder):
             X, Y, *_ = net.steps[0]
             self.assertEqual(X.dtype, np.float32 if dtype == np.uint8 else dtype)
             np.testing.assert_allclose(X.ravel(), 3 * Y.argmax(axis=1) * factor, rtol=1e-6)
-
-    def test_a_set_smaller_than_a_mini_batch_is_one(self):
-        net = Recorder()
-        self.train(net, batch_size=32, epochs=2)
-        self.assertEqual([len(X) for X, *_ in net.steps], [10, 10])
 
     def test_a_loss_that_is_not_finite_ends_it(self):
         where = r"diverged: .*--learning-rate .epoch 2, mini-batch 1\)"
@@ -311,9 +309,6 @@ class Runs(Program):
 
 
 class Files(Folder):
-    def load(self):
-        return mnist.load_mnist(self.folder)
-
     def test_shapes_and_dtypes_packed_or_not(self):
         for zipped in (True, False):
             self.write(zipped=zipped)
@@ -345,12 +340,12 @@ class Files(Folder):
                 kept = path.read_bytes()
                 path.write_bytes(content)
                 with self.assertRaisesRegex(ValueError, message) as raised:
-                    self.load()
+                    mnist.load_mnist(self.folder)
                 self.assertIn(str(self.folder), str(raised.exception))
                 self.assertNotIn("\n", str(raised.exception))
                 self.assertEqual(path.read_bytes(), content)
                 path.write_bytes(kept)
-        self.load()
+        mnist.load_mnist(self.folder)
         with self.assertRaisesRegex(OSError, "none: expected a folder of MNIST files, got none"):
             mnist.load_mnist(self.folder / "none")
 
@@ -358,11 +353,11 @@ class Files(Folder):
         self.write()
         self.patch(mnist, "HERE", self.folder.resolve())  # where only MNIST itself may be
         with self.assertRaisesRegex(ValueError, "train-images.*: not of MNIST; .* --data DIR"):
-            self.load()
+            mnist.load_mnist(self.folder)
         self.patch(mnist, "HERE", HERE)
         next(self.folder.glob("train-images*")).unlink()
         with self.assertRaisesRegex(ValueError, "train-labels.*: not of MNIST; move"):
-            self.load()
+            mnist.load_mnist(self.folder)
         self.assertEqual(len(self.names()), 3)
 
     @unittest.skipUnless(REAL, "the real files are not at hand")
