@@ -108,11 +108,9 @@ class AsMnist(unittest.TestCase):
 
     def test_a_sheet_of_paper_on_a_table_is_cut_off(self):
         for table in (0, 60, 128, 200):
-            scene = np.full((180, 200), table, np.uint8)
-            scene[35:115, 70:170] = rectangle()
+            scene = np.pad(rectangle(), ((35, 65), (70, 30)), constant_values=table)
             self.assertLess(np.mean(np.abs(read.as_mnist(scene) - self.upright)), 2)
-        blank = np.full((180, 200), 0, np.uint8)
-        blank[35:115, 70:170] = 255
+        blank = np.pad(rectangle(ink=255), ((35, 65), (70, 30)))
         self.assertEqual(read.as_mnist(blank).max(), 255)
 
     def test_no_digit(self):
@@ -204,7 +202,6 @@ class Plots(test_mnist.Program):
         np.testing.assert_allclose(right.lines[0].get_xydata(), [[125, 10], [250, 4]])
         filters, first, _ = (axes.images[0].get_array() for axes in figure.axes if axes.images)
         np.testing.assert_array_equal(filters[:3, :3], net.layers[0].W[:, :, 0, 0])
-        self.assertTrue(np.ma.getmaskarray(filters)[:, 3].all())  # a gap between them
         np.testing.assert_array_equal(first, x[7, :, :, 0])
         flat = cnn_sg.Network([cnn_sg.FlatLayer(), cnn_sg.FCLayer_Softmax(3)], 1)
         without, titles = self.figure("plot_training", [], tests[1:], flat, *test_set, "name")
