@@ -79,11 +79,11 @@ class Layer:
     One of your own derives from Layer. It has forward_propagate(input), which keeps self.A and
     returns it, and input_gradient(dZ), which returns dA_prev. If it learns: `weights`, the names
     of its arrays, which forward_propagate makes, and weight_gradients(dZ), which keeps dW for W.
-    (`step` changes the arrays in place; only a W decays.) If it can be the last: loss(Y).
+    (Only an array of the name W decays.) If it can be the last layer: loss(Y).
     An activation derives from Layer, too. It has g(Z), which returns A, and times_g_prime(dA),
     which returns dZ = dA g'(Z) from self.A alone. See ReLU, and ConvLayer_ReLU.
-    Write into no argument, and keep its dtype: np.where(A > 0, dA, 0.1 * dA) does, but
-    dA * np.where(A > 0, 1, 0.1) is float64.
+    Write into no argument: layers keep their input, not a copy. And keep its dtype:
+    np.where(A > 0, dA, 0.1 * dA) does, but dA * np.where(A > 0, 1, 0.1) is float64.
     """
 
     arguments = ()  # those of the constructor, as repr shows them and Network.load compares them
@@ -118,9 +118,9 @@ class Layer:
         for name in self.weights:
             W, dW = getattr(self, name), getattr(self, f"d{name}")  # or b, db
             self.check(dW is not None, "gradients before step", "none yet")
-            if name == "W" and weight_decay > 0:
+            if name == "W" and weight_decay:
                 dW = dW + weight_decay * W
-            W[...] -= learning_rate * dW
+            setattr(self, name, np.asarray(W - learning_rate * dW, W.dtype))
 
     def backpropagate(self, dA, learning_rate):
         """gradients, then step, for a layer that is in no Network. Returns dA_prev."""
@@ -133,13 +133,11 @@ class Layer:
         fan_in = math.prod(W_shape[:-1])  # fh fw n_c, or n_in
         fan_out = math.prod(W_shape[:-2]) * W_shape[-1]  # fh fw n_f, or num_neurons
         variance = 2 / fan_in if self.initialization == "He" else 2 / (fan_in + fan_out)
-        if self.W is None:
-            self.W = self.rng.normal(0, math.sqrt(variance), W_shape)
-        if self.b is None:
-            self.b = np.zeros(b_shape)
-        have, need = (np.shape(self.W), np.shape(self.b)), (W_shape, b_shape)
+        W = self.rng.normal(0, math.sqrt(variance), W_shape) if self.W is None else self.W
+        b = np.zeros(b_shape) if self.b is None else self.b
+        have, need = (np.shape(W), np.shape(b)), (W_shape, b_shape)
         self.check(have == need, f"an input that fits W and b {have}", f"one for {need}")
-        self.W, self.b = np.asarray(self.W, dtype), np.asarray(self.b, dtype)
+        self.W, self.b = np.asarray(W, dtype), np.asarray(b, dtype)
 
     def __repr__(self):
         return f"{type(self).__name__}({', '.join(map(str, self.arguments))})"
@@ -160,7 +158,7 @@ class ReLU(Layer):
 class ConvLayer(Layer):
     """Convolution Z = A_prev * W + b, strictly a cross-correlation, without activation: A = Z.
 
-    Z[m, i, j, f] = b[f] + sum over k, l, c of A_prev[m, s i + k, s j + l, c] W[k, l, c, f]
+    Z[m, i, j, f] = b[0, 0, 0, f] + sum over k, l, c of A_prev[m, s i + k, s j + l, c] W[k, l, c, f]
 
     A_prev is the input with p zeros on each side. W is (fh, fw, n_c, n_f), b (1, 1, 1, n_f).
     filter_width is an int or a pair (height, width).
@@ -202,8 +200,8 @@ class ConvLayer(Layer):
         dZ = dZ.transpose(1, 2, 0, 3).reshape(len(self.matrices), -1, self.n_f)
         dmatrices = self.W.reshape(-1, self.n_f) @ dZ.transpose(0, 2, 1)
         dA_prev = add_windows(dmatrices, self.A_prev_shape, self.fh, self.fw, self.s)
-        ih, iw = dA_prev.shape[1:3]
-        return dA_prev[:, self.p : ih - self.p, self.p : iw - self.p]  # p may be 0
+        p = self.p
+        return dA_prev[:, p : dA_prev.shape[1] - p, p : dA_prev.shape[2] - p]  # p may be 0
 
 
 class ConvLayer_ReLU(ReLU, ConvLayer):
@@ -368,7 +366,7 @@ class Network:
             layer.rng = rng
 
     def predict(self, X):
-        """Return the output for X: any number of samples, of which 64 at a time are in memory."""
+        """Return the output for X: any number of samples, 64 at a time."""
         starts = range(0, len(X) or 1, 64)  # or 1: the first layer is to refuse 0 samples
         return np.concatenate([self._forward(X[start : start + 64]) for start in starts])
 
@@ -387,14 +385,13 @@ class Network:
         """Let every layer keep the derivatives of the mean loss; return (loss, error)."""
         self._forward(X)
         loss, error, dZ = self._loss(Y)
-        learning = [layer for layer in self.layers if layer.weights]
+        learning = [n for n, layer in enumerate(self.layers) if layer.weights]
         self.layers[-1].check(learning, "a layer with weights in the network", "none")
-        first = self.layers.index(learning[0])
-        for n in range(len(self.layers) - 1, first, -1):  # from the last layer to the first
+        for n in range(len(self.layers) - 1, learning[0], -1):  # from the last layer to the first
             self.layers[n].weight_gradients(dZ)
             dA = self.layers[n].input_gradient(dZ)
             dZ = self.layers[n - 1].times_g_prime(dA)
-        self.layers[first].weight_gradients(dZ)  # nobody needs its input_gradient
+        self.layers[learning[0]].weight_gradients(dZ)  # nobody needs its input_gradient
         return loss, error
 
     def step(self, learning_rate, weight_decay=0.0):
@@ -420,12 +417,9 @@ class Network:
         loss, error, dZ = last.loss(Y.astype(last.A.dtype))
         return float(loss), float(error), dZ
 
-    def _weights(self):
-        return [(layer, name) for layer in self.layers for name in layer.weights]
-
     def save(self, path):
         """Write the weights to path as .npz: whole, or not at all."""
-        arrays = [getattr(layer, name) for layer, name in self._weights()]
+        arrays = [getattr(layer, name) for layer in self.layers for name in layer.weights]
         if any(array is None for array in arrays):
             raise ValueError("Network.save: expected weights, got none: train or predict first")
         path = os.path.realpath(path)  # a link stays a link
@@ -443,9 +437,11 @@ class Network:
                 saved = saved.item()  # the repr of the layers
             except Exception:  # noqa: BLE001 - anything can be wrong with a file from elsewhere
                 raise ValueError(f"{path}: expected a whole file of Network.save") from None
-        if saved != repr(self.layers) or len(arrays) != len(self._weights()):
-            raise ValueError(f"{path}: expected weights of {self.layers}, got those of {saved}")
-        for (layer, name), array in zip(self._weights(), arrays):
+        places = [(layer, name) for layer in self.layers for name in layer.weights]
+        floats = all(array.dtype.kind == "f" for array in arrays) and len(arrays) == len(places)
+        if saved != repr(self.layers) or not floats:
+            raise ValueError(f"{path}: expected weights of {self.layers}, got those of {saved!r}")
+        for (layer, name), array in zip(places, arrays):
             setattr(layer, name, array)
         return self
 
@@ -476,10 +472,10 @@ def _height_and_width(layer, size):
 
 
 def _floats(layer, input, ndim):
-    """Return a mini-batch of ndim axes (None: 2 or more) as floats, in the dtype of the weights."""
+    """Return a mini-batch of ndim axes (None: 2 or more) as floats, in the dtype of the first."""
     input = np.asarray(input)
     valid = input.size > 0 and (input.ndim == ndim if ndim else input.ndim >= 2)
     axes = f"{ndim} axes" if ndim else "2 axes or more"
     layer.check(valid, f"a mini-batch of {axes}, not empty", f"shape {input.shape}")
-    dtype = input.dtype if layer.W is None else np.asarray(layer.W).dtype
+    dtype = input.dtype if layer.A is None else layer.A.dtype
     return input.astype(dtype if dtype.kind == "f" else np.float32, copy=False)

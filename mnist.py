@@ -1,6 +1,5 @@
 """Train a network of cnn_sg.py or cnn_naive.py to read handwritten digits.
 
-`python3 mnist.py cnn` downloads MNIST into this folder, trains, and prints the test error.
 In this file: models, training, test, data, command line. What single options need is in extras/.
 """
 
@@ -8,7 +7,6 @@ import argparse
 import gzip
 import hashlib
 import importlib
-import math
 import os
 import sys
 import time
@@ -16,10 +14,8 @@ from pathlib import Path
 
 THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "OMP_NUM_THREADS")
 if __name__ == "__main__" and not any(name in os.environ for name in THREADS):
-    os.environ.update(dict.fromkeys(THREADS, "1"))  # read only when NumPy is imported
-
+    os.environ.update(dict.fromkeys(THREADS, "1"))  # one: more may wait for a busy core, and lose
 import numpy as np
-import requests
 
 HERE = Path(__file__).resolve().parent
 FIGURES = "loss {:.4f}, error {:.2f} %"
@@ -45,17 +41,17 @@ def train(net, x, y, *, epochs, learning_rate, decay=1.0, batch_size=32, weight_
           seed=None):  # fmt: skip
     """Mini-batch gradient descent: yields (epoch, step, steps, loss, error in %) after each step.
 
-    x are images, uint8 (see scale) or floats; y are labels, one-hot (n, classes). An epoch has that
-    many steps, numbered from 1. Raises ArithmeticError for a loss that is not finite.
+    x are images, uint8 (see scale) or floats; y are labels, one-hot (n, classes). An epoch has
+    `steps` steps, numbered from 1. Raises ArithmeticError for a loss that is not finite.
     """
     rng = np.random.default_rng(seed)
     batch_size = min(batch_size, len(x))
-    steps = len(x) // batch_size  # a few images are left out: as slow as a whole mini-batch
+    steps = len(x) // batch_size  # a smaller mini-batch at the end would take as long: left out
     for epoch in range(1, epochs + 1):
         order = rng.permutation(len(x))[: steps * batch_size]
         for step, batch in enumerate(order.reshape(steps, batch_size), 1):
             _, loss, error = net.train(scale(x[batch]), y[batch], learning_rate, weight_decay)
-            if not math.isfinite(loss):
+            if not np.isfinite(loss):
                 raise ArithmeticError(f"{DIVERGED} (epoch {epoch}, mini-batch {step})")
             yield epoch, step, steps, loss, 100 * error
         learning_rate *= decay
@@ -64,7 +60,7 @@ def train(net, x, y, *, epochs, learning_rate, decay=1.0, batch_size=32, weight_
 def test(net, x, y):
     """Return the mean loss of all images, and the error in percent."""
     _, loss, error = net.evaluate(scale(x), y)
-    if not math.isfinite(loss):
+    if not np.isfinite(loss):
         raise ArithmeticError(f"{DIVERGED} (test)")
     return loss, 100 * error
 
@@ -75,7 +71,7 @@ def scale(images):
 
 
 def run(cnn, sets, options):
-    """Train a network on the data, say how it goes, test and save; return the exit status."""
+    """Train on one of two sets, (images, labels), test on the other, save; return the status."""
     if options.plot:
         from extras.plot import plot_training
     classes = 1 + int(max(y.max() for _, y in sets))
@@ -89,19 +85,19 @@ def run(cnn, sets, options):
     names = ("epochs", "learning_rate", "decay", "batch_size", "weight_decay", "seed")
     settings = {name: getattr(options, name) for name in names}
     history, tests, where, status = [], [], f"epoch 1/{options.epochs}", 0
-    start, shown, base = time.monotonic(), 0, math.log(classes)  # base: the loss of a guess
-    width = os.get_terminal_size().columns - 1 if sys.stdout.isatty() else 0
-    erase = f"\r{' ' * width}\r" if width else ""  # only on a terminal, a line moves
+    start, shown, base = time.monotonic(), 0, np.log(classes)  # base: the loss of a guess
+    width = max(0, os.get_terminal_size().columns - 1) if sys.stdout.isatty() else 0
+    erase = f"\r{' ' * width}\r" if width else ""  # on a terminal, the last line is written anew
     try:
         for epoch, step, steps, *figures in train(net, *train_set, **settings):
             history.append(figures)
             where = f"epoch {epoch}/{options.epochs}"
             if step == steps:
-                tests.append((len(history), *test(net, *test_set)))
+                tests.append((len(history), *test(net, *test_set)))  # after how many steps
                 means = np.mean(history[-steps:], axis=0)
                 results = f"{FIGURES.format(*means)}; test {FIGURES.format(*tests[-1][1:])}"
                 print(f"{erase}{clock(start)} {where}: {results}", flush=True)
-                if means[0] >= base:
+                if tests[-1][1] >= base:
                     print(f"No better than guessing (loss {base:.2f}): try a lower --learning-rate")
                 if options.save:
                     try:
@@ -110,12 +106,12 @@ def run(cnn, sets, options):
                         print(f"mnist.py: {problem}", file=sys.stderr)
             elif width and time.monotonic() > shown + 0.2:
                 shown = time.monotonic()
-                left = clock(start, options.epochs * steps / len(history) - 1)
+                left = clock(start, options.epochs * steps / len(history) - 1)  # all / done - 1
                 means = FIGURES.format(*np.mean(history[-step:], axis=0))
                 line = f"{clock(start)} {where}, {left} left: mini-batch {step}/{steps}, {means}"
                 print(f"{erase}{line[:width]}", end="", flush=True)
     except KeyboardInterrupt:  # Ctrl-C; once more, and the program ends
-        status, saving = 130, " and saving" if options.save else ""
+        status, saving = 130, " and saving" if options.save else ""  # 130: as shells have it
         print(f"{erase}Ctrl-C: no more training, only testing{saving}. Ctrl-C again quits at once.")
         print(f"Stopped in {where}, after {len(history)} mini-batches in all.")
     if status or not tests:
@@ -128,7 +124,7 @@ def run(cnn, sets, options):
         if options.plot:
             plot_training(options.plot, history, tests, net, *test_set, options.model + drawn)
             print(f"Picture saved in {options.plot}")
-    finally:
+    finally:  # even if they cannot be written
         print(f"Test set{drawn}: {FIGURES.format(*tests[-1][1:])}")
     return status
 
@@ -150,10 +146,8 @@ FILES = {  # of MNIST, each with the sha256 of its content; the mirrors have the
 
 
 def load_mnist(folder):
-    """Return (x_train, y_train), (x_test, y_test), and download what the folder lacks.
-
-    Images are uint8 (n, rows, columns, 1), labels uint8 (n,). Raises ValueError, ConnectionError.
-    """
+    """Return (x_train, y_train), (x_test, y_test), and download what the folder lacks: uint8 images
+    (n, rows, columns, 1) and labels (n,). Raises ValueError for wrong files, or OSError."""
     folder, arrays, foreign = Path(folder), {}, []
     if not folder.is_dir():
         raise NotADirectoryError(f"{folder}: expected a folder of MNIST files, got none")
@@ -190,8 +184,10 @@ def read_idx(path, name):
 
 def download(name, folder):
     """Get a file of MNIST from the first mirror that has it; return its path in the folder."""
+    import requests  # only here, as it takes longer than all else to import
     path, problems = folder / f"{name}.gz", []
     part = folder / f"{path.name}.{os.getpid()}.part"
+    part.touch()  # so that a folder that cannot be written says so
     for mirror in MIRRORS:
         print(f"Downloading {path.name} from {mirror.split('/')[2]}", flush=True)
         content, deadline = bytearray(), time.monotonic() + 10
@@ -264,14 +260,13 @@ def parse_arguments():
     add("--plot", type=Path, metavar="FILE.png", help="draw the training, or what --read does")
     options = parser.parse_args()
     for path in filter(None, (options.save, options.plot)):
-        if path.exists() and not path.is_file() or not path.resolve().parent.is_dir():
+        if (path.exists() and not path.is_file()) or not path.resolve().parent.is_dir():
             parser.error(f"{path} cannot be written: it is no file, or its folder is not there")
     for name, value in vars(options).items():
         least = 1 if name in ("samples", "batch_size") else 0
-        if isinstance(value, (int, float)) and not least <= value < math.inf:
+        if isinstance(value, (int, float)) and not least <= value < np.inf:
             parser.error(f"--{name.replace('_', '-')}: expected a number >= {least}, got {value}")
-    trained = HERE / "extras" / "lenet.npz"
-    reading = options.read or options.live
+    reading, trained = options.read or options.live, HERE / "extras" / "lenet.npz"
     if reading and options.model == "lenet" and not options.load and trained.exists():
         options.load = trained
         print(f"Using the weights in {trained}")
@@ -280,18 +275,23 @@ def parse_arguments():
     if options.load and not options.load.exists():
         parser.error(f"--load: there is no file {options.load}")
     given = {name: value for name, value in vars(options).items() if value is not None}
-    vars(options).update(DEFAULTS[options.model] | given)
+    vars(options).update(DEFAULTS[options.model] | given)  # what is given wins
     return options
+
+
+def keep_freed_memory():
+    """For speed only: once so much was freed, Linux keeps what a step frees for the next one."""
+    np.empty(30_000_000, np.uint8)
 
 
 def main():
     """Do what the command line says; return the exit status."""
     options = parse_arguments()
-    np.seterr(all="ignore")  # where training diverges, a line says so
-    np.empty(30_000_000, np.uint8)  # once freed, Linux keeps what a step frees: for speed only
+    np.seterr(over="ignore", invalid="ignore", divide="ignore")  # a line says if training diverges
+    keep_freed_memory()
     try:
         cnn = importlib.import_module(f"cnn_{options.version}")
-        layers = models(cnn, 10)[options.model]
+        layers = models(cnn, 10)[options.model]  # to see whether it can be used
     except Exception as problem:  # noqa: BLE001 - it may be the reader's own
         raise ImportError(f"cnn_{options.version}.py cannot be used: {problem}") from None
     if options.read:

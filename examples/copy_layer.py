@@ -65,7 +65,7 @@ def copy_layer(module, name):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("layer", metavar="MODULE.CLASS", nargs="?", default="cnn_sg.ConvLayer_ReLU",
-                        help="a class of a module beside mnist.py (default: %(default)s)")  # fmt: skip
+                        help="a class of a module beside mnist.py (default: %(default)s)")
     module, _, name = parser.parse_args().layer.partition(".")
     try:
         print(copy_layer(module, name))

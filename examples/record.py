@@ -28,7 +28,7 @@ from batch_normalization import BatchNorm_ReLU
 from dropout import SwitchingNetwork
 
 from cnn_sg import ConvLayer, FCLayer_Softmax, FlatLayer, PoolLayer_Max
-from mnist import HERE, load_mnist, scale
+from mnist import HERE, keep_freed_memory, load_mnist, scale
 
 BATCH_SIZE, LEARNING_RATE, WEIGHT_DECAY, HELD_OUT = 64, 0.2, 0.0005, 5000
 SHIFT = 2.0  # at most so many pixels
@@ -98,7 +98,7 @@ def main():
     for file in options.files:
         if not os.access(file.parent, os.W_OK):
             parser.error(f"{file.parent} is no folder to write to")
-    np.empty(30_000_000, np.uint8)  # once freed, Linux keeps what a step frees: for speed only
+    keep_freed_memory()
     (x, labels), test_set = load_mnist(options.data)
     y = np.eye(10, dtype=np.float32)[labels]
     sets = {"held out": (x[-HELD_OUT:], labels[-HELD_OUT:])}

@@ -35,7 +35,7 @@ def plot_training(path, history, tests, net, x, y, title):
         steps, _, errors = np.transpose(tests)
         axes.plot(steps, errors, "o-", color="tab:red")
         axes.set(ylabel="test error after each epoch, % (dots)", ylim=(0, 1.2 * max(errors) + 0.1))
-    answers, labels = net.predict(x.astype(np.float32) / 255).argmax(axis=1), y.argmax(axis=1)
+    answers, labels = net.predict(np.divide(x, 255, dtype=np.float32)).argmax(axis=1), y.argmax(axis=1)
     wrong = np.flatnonzero(answers != labels)
     W, lower = net.layers[0].W, right
     if W is not None and W.ndim == 4:

@@ -24,263 +24,30 @@ import mistakes
 import start
 
 NAIVE = mistakes.SOURCE
-LINE = re.compile(r"(?m)^task (\d+), .*: (right|open|wrong)$")
-EINSUM = '''
-class ConvLayer(ConvLayer):
-    def windows(self):
-        A = np.lib.stride_tricks.sliding_window_view(self.A_prev, (self.fh, self.fw), axis=(1, 2))
-        return A[:, :: self.s, :: self.s]
+COURSE = (EXERCISES / "README.md").read_text("utf-8")
+FC, CONV = "FCLayer.forward_propagate", "ConvLayer.forward_propagate"
+RELU, DX = "ReLU.times_g_prime", "ConvLayer.input_gradient"
+EINSUM = """
+def windows(layer):
+    size = layer.fh, layer.fw
+    A = np.lib.stride_tricks.sliding_window_view(layer.A_prev, size, axis=(1, 2))
+    return A[:, :: layer.s, :: layer.s]
 
+class ConvLayer(ConvLayer):
     def forward_propagate(self, input):
-        p, n_c = self.p, input.shape[3]
+        p, W_shape = self.p, (self.fh, self.fw, input.shape[3], self.n_f)
         self.A_prev = np.pad(_floats(self, input, 4), ((0, 0), (p, p), (p, p), (0, 0)))
-        W_shape = self.fh, self.fw, n_c, self.n_f
         self.make_weights(self.A_prev.dtype, W_shape, (1, 1, 1, self.n_f))
-        self.A = self.g(np.einsum("mijckl,klcf->mijf", self.windows(), self.W) + self.b)
+        self.A = self.g(np.einsum("mijckl,klcf->mijf", windows(self), self.W) + self.b)
         return self.A
 
     def weight_gradients(self, dZ):
-        self.dW = np.einsum("mijckl,mijf->klcf", self.windows(), dZ)
+        self.dW = np.einsum("mijckl,mijf->klcf", windows(self), dZ)
         self.db = np.einsum("mijf->f", dZ).reshape(self.b.shape)
-
-    def input_gradient(self, dZ):
-        dA_prev, (_, oh, ow, _) = np.zeros_like(self.A_prev), dZ.shape
-        for k, l in np.ndindex(self.fh, self.fw):
-            part = np.einsum("mijf,cf->mijc", dZ, self.W[k, l])
-            dA_prev[:, k : k + self.s * oh : self.s, l : l + self.s * ow : self.s] += part
-        ih, iw, p = *dA_prev.shape[1:3], self.p
-        return dA_prev[:, p : ih - p, p : iw - p]
-
 
 class ConvLayer_ReLU(ReLU, ConvLayer):
     pass
-'''
-
-
-def with_changes(*changes):
-    """The source of cnn_naive.py; each change is a method, a text in it, and what replaces it."""
-    source, methods = NAIVE, dict(mistakes.METHODS)
-    for name, old, new in changes:
-        methods[name] = methods[name].replace(old, new)
-    for name, code in mistakes.METHODS.items():
-        source = source.replace(code, methods[name])
-    return source
-
-
-def module(source):
-    cnn = mistakes.module(source)
-    cnn.__file__ = "cnn_naive.py"  # what it is compiled as
-    return cnn
-
-
-class Folder(unittest.TestCase):
-    """A copy of what the programs need, with a cnn_mine.py."""
-
-    def setUp(self):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.folder = Path(folder.name).resolve()
-        shutil.copytree(EXERCISES, self.folder / "exercises", ignore=lambda *_: ["__pycache__"])
-        for name in ("cnn_naive.py", "cnn_sg.py", "mnist.py", "requirements.txt", "LICENSE"):
-            shutil.copy(ROOT / name, self.folder / name)
-
-    def run_program(self, name, *arguments):
-        command = [sys.executable, self.folder / "exercises" / name, *map(str, arguments)]
-        return subprocess.run(command, check=False, capture_output=True, text=True, cwd=self.folder)
-
-    def check(self, source, *arguments, name="cnn_mine.py"):
-        """Return the exit status, and what check.py prints of a cnn_mine.py with this source."""
-        (self.folder / name).write_text(source, "utf-8")
-        done = self.run_program("check.py", *arguments)
-        self.assertNotIn("Traceback", done.stdout + done.stderr)
-        self.assertNotIn("check.py", done.stdout)
-        return done.returncode, done.stdout
-
-
-class SkeletonTest(Folder):
-    def test_each_task_is_open_and_no_line_of_a_solution_is_left(self):
-        skeleton = start.skeleton(NAIVE)
-        before, after = start.methods(NAIVE), start.methods(skeleton)
-        self.assertEqual({task for task, _ in start.METHODS.values()}, set(range(1, 10)))
-        for name, (task, hint) in start.METHODS.items():
-            with self.subTest(name):
-                kept = [ast.unparse(each) for each in after[name].body]
-                removed = [ast.unparse(each) for each in before[name].body[len(kept) - 1 :]]
-                self.assertEqual(kept[-1], f"raise NotImplementedError('task {task}: {name}')")
-                kept = kept[1:] if ast.get_docstring(after[name]) else kept
-                self.assertEqual(ast.get_docstring(after[name]), ast.get_docstring(before[name]))
-                self.assertIn(f"# {hint}\n", ast.get_source_segment(skeleton, after[name]))
-                self.assertGreater(len(removed), 0)
-                for line in kept:
-                    self.assertNotRegex(line, r"np\.|@|[+-]=|\.sum|\.T\b|oh|range")
-                    self.assertNotIn(line, removed)
-
-    def test_everything_else_is_as_in_cnn_naive(self):
-        skeleton = start.skeleton(NAIVE)
-        for name, code in mistakes.METHODS.items():
-            still_open = ast.get_source_segment(skeleton, start.methods(skeleton)[name])
-            skeleton = skeleton.replace(still_open, code)
-        self.assertEqual(ast.unparse(ast.parse(skeleton)), ast.unparse(ast.parse(NAIVE)))
-
-    def test_start_writes_it_and_never_overwrites(self):
-        done = self.run_program("start.py")
-        mine = self.folder / "cnn_mine.py"
-        self.assertEqual((done.returncode, mine.read_text("utf-8")), (0, start.skeleton(NAIVE)))
-        mine.write_text("my work")
-        done = self.run_program("start.py")
-        self.assertEqual((done.returncode, mine.read_text()), (1, "my work"))
-        self.assertIn("stays as it is", done.stderr)
-        self.assertIn("/cnn_mine.py\n", (ROOT / ".gitignore").read_text("utf-8"))
-
-
-class RightTest(Folder):
-    def test_loops_einsum_and_stride_groups_are_right(self):
-        for task, source in itertools.product(range(1, 10), (NAIVE, NAIVE + EINSUM)):
-            with self.subTest(task=task, einsum=source != NAIVE):
-                self.assertEqual(check.compare(task, module(source), seed=1), (check.RIGHT, []))
-        status, text = self.check((ROOT / "cnn_sg.py").read_text("utf-8"), *range(1, 11))
-        self.assertEqual(LINE.findall(text), [(str(task), "right") for task in range(1, 11)])
-        self.assertEqual(status, 0)
-        times = re.search(r"about ([\d,]+) times as fast", text)[1]
-        self.assertGreaterEqual(int(times.replace(",", "")), check.FASTER)
-
-    def test_a_skeleton_is_open_and_the_checker_stops_at_the_first_task_unless_told(self):
-        skeleton = start.skeleton(NAIVE)
-        status, text = self.check(skeleton)
-        self.assertEqual((status, LINE.findall(text)), (1, [("1", "open")]))
-        self.assertIn("Still to be written: task 1: ReLU.g", text)
-        status, text = self.check(skeleton, "--all")
-        self.assertEqual((status, LINE.findall(text)), (1, [(str(k), "open") for k in check.TASKS]))
-
-    def test_it_checks_what_is_asked_in_the_order_in_which_it_is_asked(self):
-        wrong = with_changes(("ReLU.times_g_prime", "self.A > 0", "self.A < 0"))
-        for asked, status, said in (
-            ((2, 3, 1), 1, [("2", "right"), ("3", "wrong")]),
-            ((2, 1), 0, [("2", "right"), ("1", "right")]),
-        ):
-            found, text = self.check(wrong, *asked)
-            self.assertEqual((found, LINE.findall(text)), (status, said))
-
-    def test_loops_are_too_slow_for_task_10_and_what_is_wrong_is_not_timed(self):
-        status, text = self.check(NAIVE, 10)
-        self.assertEqual((status, LINE.findall(text)), (1, [("10", "open")]))
-        self.assertIn("as slow as loops", text)
-        wrong = with_changes(("ConvLayer.weight_gradients", "+=", "="))
-        self.assertIn("First comes task 8", self.check(wrong, 10)[1])
-
-
-class MistakeTest(unittest.TestCase):
-    def test_there_are_mistakes_for_each_task_and_each_changes_the_source(self):
-        rows = mistakes.rows()
-        tasks = [start.METHODS[name][0] for name, _, _ in rows]
-        self.assertGreater(min(tasks.count(task) for task in range(1, 10)), 5)
-        self.assertGreaterEqual(len(rows), 150)  # as the course says
-        for name, message, changes in rows:
-            with self.subTest(name, message=message):
-                self.assertTrue(all(old in mistakes.METHODS[name] for old, _ in changes))
-                self.assertRegex(message, r"^.{20,110}[.?]$")
-
-    def test_each_is_refused_and_named_alone_with_other_inputs_than_the_checkers(self):
-        for task in range(1, 10):
-            tried = check.cases(task, seed=5)
-            right, known = check.answers(task, seed=5)
-            known = list(known)
-            self.assertEqual(len({message for message, _ in known}), len(known))
-            for message, cnn in mistakes.wrong(task):
-                with self.subTest(task=task, message=message):
-                    cnn.__file__ = "cnn_naive.py"
-                    outcomes = [check.outcome(task, cnn, case) for case in tried]
-                    status, lines = check.judge(task, cnn, outcomes, right, known, tried)
-                    named = [line for line in lines if line.startswith("This is what")]
-                    self.assertEqual(status, check.WRONG)
-                    self.assertEqual(named, [f"This is what you get if {message}"])
-
-    def test_two_at_once_are_refused(self):
-        for task in range(1, 10):
-            rows = [row for row in mistakes.rows() if start.METHODS[row[0]][0] == task]
-            tried, (right, _) = check.cases(task), check.answers(task)
-            for first, second in zip(rows, rows[1:] + rows[:1]):
-                changes = [(row[0], *change) for row in (first, second) for change in row[2]]
-                cnn = module(with_changes(*changes))
-                outcomes = [check.outcome(task, cnn, case) for case in tried]
-                with self.subTest(task=task, first=first[1], second=second[1]):
-                    status, _ = check.judge(task, cnn, outcomes, right, [], tried)
-                    self.assertEqual(status, check.WRONG)
-
-
-class MessageTest(Folder):
-    def test_a_small_case_is_printed_whole_with_the_first_difference_marked(self):
-        relu = with_changes(("ReLU.g", "np.maximum(Z, 0)", "np.maximum(Z, -1)"))
-        status, text = self.check(relu, 1)
-        self.assertEqual(status, 1)
-        self.assertNotIn("This is what you get", text)
-        shape, *arrays, where = re.search(
-            r"expected (.*):\n([^:]*)\n +got:\n([^:]*)\n +First difference at (.*):", text
-        ).groups()
-        rows = [[re.sub("[<>]", " ", row).split() for row in part.split("\n")] for part in arrays]
-        expected, got = np.array(rows, float)
-        first = tuple(np.argwhere(expected != got)[0].tolist())
-        self.assertEqual((str(expected.shape), str(list(first))), (shape, where))
-        self.assertTrue((expected == np.maximum(got, 0)).all())
-        self.assertEqual(re.findall(r">(.*)<", arrays[1]), [f"{got[first]:.6g}"])
-        for name in ("A_prev", "W", "b"):
-            self.assertRegex(text, rf"\n    {name} \(.*\):\n")
-
-    def test_what_strikes_the_eye_is_said_of_unknown_mistakes(self):
-        conv, dX = "ConvLayer.forward_propagate", "ConvLayer.input_gradient"
-        for expected, task, change in (
-            ("is 3 times what it should be", 9, (dX, "+= dZ", "+= 3 * dZ")),
-            ("is -1 times what", 9, (dX, "+= dZ", "-= dZ")),
-            ("inf or nan", 2, ("FCLayer_Softmax.g", "np.exp(", "np.nan * np.exp(")),
-            ("got none", 1, ("FCLayer.forward_propagate", "return self.A", "pass")),
-            ("got (1, 3, 3, 1, 1)", 9, (dX, "iw - p]", "iw - p, :, None]")),
-            ("right for the first sample", 5, (conv, "f]) +", "f]) * (m < 1) +")),
-            ("expected float32, as the input is", 9, (dX, "zeros_like(self.A_prev)",
-                                                      "zeros(self.A_prev.shape)")),
-            ("writes into its argument dA", 3, ("ReLU.times_g_prime", "return dA",
-                                                "dA *= 2; return dA / 2")),
-            ("Is something not kept", 8, (conv, "self.A_prev, self.A =", "_, self.A =")),
-        ):  # fmt: skip
-            with self.subTest(expected):
-                status, lines = check.compare(task, module(with_changes(change)))
-                self.assertEqual(status, check.WRONG)
-                self.assertIn(expected, "\n".join(lines))
-
-    def test_whatever_the_file_does_the_answer_is_short_and_shows_its_line(self):
-        loop = with_changes(("ReLU.g", "return np", "while True: pass\n        return np"))
-        shorter = (EXERCISES / "check.py").read_text("utf-8").replace("SECONDS = 10", "SECONDS = 3")
-        (self.folder / "exercises" / "check.py").write_text(shorter, "utf-8")
-        for expected, source in (
-            (r"cnn_mine.py, line \d+, in g\n.*Not done after 3 seconds", loop),
-            (r"line \d+, in g:\n +return np.maximum\(Y, 0\)\n +NameError: name 'Y'",
-             with_changes(("ReLU.g", "Z, 0", "Y, 0"))),
-            (r'cnn_mine.py", line 1\n +class Layer\(:\n +\^\n +SyntaxError', "class Layer(:"),
-            (r"cnn_mine.py, line 2, in <module>:\n +1 / 0\n +ZeroDivisionError", "\n1 / 0"),
-            (r"SystemExit: 0", "raise SystemExit(0)"),
-            (r"Python itself stops", "import os\nos._exit(0)"),
-            (r"no attribute 'FCLayer_ReLU'", "import numpy"),
-        ):  # fmt: skip
-            with self.subTest(expected):
-                status, text = self.check(source, 1)
-                self.assertEqual((status, LINE.findall(text)), (1, [("1", "wrong")]))
-                self.assertRegex(text, expected)
-                self.assertLess(text.count("\n"), 7)
-        (self.folder / "cnn_mine.py").unlink()
-        for expected, arguments in (
-            ("start.py", []),
-            ("nothing.py is missing", ["--module", "nothing.py"]),
-            ("the tasks are 1 to 11", [12]),
-        ):
-            done = self.run_program("check.py", *arguments)
-            self.assertIn(expected, done.stderr)
-            self.assertGreater(done.returncode, 0)
-            self.assertLess(done.stderr.count("\n"), 3)
-
-    def test_what_a_task_needs_is_named_if_it_is_wrong(self):
-        wrong = with_changes(("FCLayer.forward_propagate", " + self.b", ""))
-        self.assertIn("Task 1, which it needs, is not right", self.check(wrong, 2)[1])
-
-
+"""
 OWN = """
 class Tanh(Layer):
     def g(self, Z):
@@ -310,8 +77,217 @@ class Scale(Layer):
 """
 
 
-class OwnLayerTest(unittest.TestCase):
-    def test_the_derivatives_of_each_class_are_compared_with_differences(self):
+def with_changes(*changes):
+    """The source of cnn_naive.py; each change is a method, a text in it, and what replaces it."""
+    source, methods = NAIVE, dict(mistakes.METHODS)
+    for name, old, new in changes:
+        methods[name] = methods[name].replace(old, new)
+    for name, code in mistakes.METHODS.items():
+        source = source.replace(code, methods[name])
+    return source
+
+
+def module(source):
+    cnn = mistakes.module(source)
+    cnn.__file__ = "cnn_naive.py"  # what it is compiled as
+    return cnn
+
+
+class Folder(unittest.TestCase):
+    """A copy of what the programs need; check is the command line, with a file of the reader's."""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = Path(folder.name).resolve()
+        shutil.copytree(EXERCISES, self.folder / "exercises", ignore=lambda *_: ["__pycache__"])
+        for name in ("cnn_naive.py", "mnist.py", "requirements.txt", "LICENSE"):
+            shutil.copy(ROOT / name, self.folder / name)
+
+    def run_program(self, name, *arguments):
+        command = [sys.executable, self.folder / "exercises" / name, *map(str, arguments)]
+        return subprocess.run(command, check=False, capture_output=True, text=True)
+
+    def check(self, source, *arguments):
+        """Return the exit status, [(task, "right", "open" or "wrong")], and all that is said."""
+        (self.folder / "cnn_mine.py").write_text(source, "utf-8")
+        done = self.run_program("check.py", *arguments)
+        self.assertNotIn("Traceback", done.stdout + done.stderr)
+        said = re.findall(r"(?m)^task (\d+), .*: (right|open|wrong)$", done.stdout)
+        return done.returncode, [(int(task), word) for task, word in said], done.stdout
+
+
+class SkeletonTest(Folder):
+    def test_each_task_is_open_and_no_line_of_a_solution_is_left(self):
+        skeleton = start.skeleton(NAIVE)
+        before, after = start.methods(NAIVE), start.methods(skeleton)
+        self.assertEqual({task for task, _ in start.METHODS.values()}, set(range(1, 10)))
+        for name, (task, hint) in start.METHODS.items():
+            with self.subTest(name):
+                code = ast.get_source_segment(skeleton, after[name])
+                last = f'        # {hint}\n        raise NotImplementedError("task {task}: {name}")'
+                self.assertTrue(code.endswith(last))
+                docstring = ast.get_docstring(after[name])
+                self.assertEqual(docstring, ast.get_docstring(before[name]))
+                kept = [ast.unparse(each) for each in after[name].body[bool(docstring) : -1]]
+                self.assertNotRegex("\n".join(kept), r"np\.|@|[+-]=|\.sum|\.T\b|oh|range")
+                skeleton = skeleton.replace(code, mistakes.METHODS[name])
+                after = start.methods(skeleton)
+        self.assertEqual(ast.dump(ast.parse(skeleton)), ast.dump(ast.parse(NAIVE)))  # the rest
+
+    def test_start_writes_it_and_never_overwrites(self):
+        done = self.run_program("start.py")
+        mine = self.folder / "cnn_mine.py"
+        self.assertEqual((done.returncode, mine.read_text("utf-8")), (0, start.skeleton(NAIVE)))
+        mine.write_text("my work")
+        done = self.run_program("start.py")
+        self.assertEqual((done.returncode, mine.read_text()), (1, "my work"))
+        self.assertIn("stays as it is", done.stderr)
+        self.assertIn("/cnn_mine.py\n", (ROOT / ".gitignore").read_text("utf-8"))
+
+
+class RightTest(Folder):
+    def test_loops_einsum_and_stride_groups_are_right(self):
+        for task, source in itertools.product(range(1, 10), (NAIVE, NAIVE + EINSUM)):
+            with self.subTest(task=task, einsum=source != NAIVE):
+                self.assertEqual(check.compare(task, module(source), seed=1), (check.RIGHT, []))
+        groups = (ROOT / "cnn_sg.py").read_text("utf-8") + OWN
+        status, said, text = self.check(groups)
+        self.assertEqual((status, said), (0, [(task, "right") for task in range(1, 12)]))
+        times = re.search(r"about ([\d,]+) times as fast", text)[1]
+        self.assertGreaterEqual(int(times.replace(",", "")), check.FASTER)
+
+    def test_a_skeleton_is_open_and_the_checker_stops_at_the_first_task_unless_told(self):
+        status, said, text = self.check(start.skeleton(NAIVE))
+        self.assertEqual((status, said), (1, [(1, "open")]))
+        self.assertIn("Still to be written: task 1: ReLU.g", text)
+        status, said, _ = self.check(start.skeleton(NAIVE), "--all")
+        self.assertEqual((status, said), (1, [(task, "open") for task in range(1, 12)]))
+
+    def test_only_what_is_asked_counts(self):
+        wrong = with_changes((RELU, "self.A > 0", "self.A < 0"))
+        self.assertEqual(self.check(wrong, 2, 3, 1)[:2], (1, [(2, "right"), (3, "wrong")]))
+        self.assertEqual(self.check(wrong, 2, 1)[:2], (0, [(2, "right"), (1, "right")]))
+        self.assertEqual(self.check(wrong, 3, 1, "--all")[:2], (1, [(3, "wrong"), (1, "right")]))
+
+    def test_a_task_that_needs_another_says_so(self):
+        wrong = with_changes((FC, " + self.b", ""))
+        self.assertIn("Task 1, which it needs, is not right", self.check(wrong, 3)[2])
+        wrong = with_changes(("ConvLayer.weight_gradients", "+=", "="))
+        self.assertIn("First comes task 8", self.check(wrong, 10)[2])
+        self.assertIn("as slow as loops", self.check(NAIVE, 10)[2])
+
+
+class MistakeTest(unittest.TestCase):
+    def test_each_task_has_mistakes_that_change_a_line_and_say_where_to_look(self):
+        tasks = [start.METHODS[name][0] for name, _, _ in mistakes.rows()]
+        self.assertGreater(min(tasks.count(task) for task in range(1, 10)), 5)
+        self.assertGreaterEqual(len(tasks), 150)  # as the course says
+        for name, message, changes in mistakes.rows():
+            with self.subTest(name, message=message):
+                self.assertTrue(all(old in mistakes.METHODS[name] for old, _ in changes))
+                self.assertRegex(message, r"^.{10,}\. .*[.?]$")
+
+    def test_the_first_inputs_are_small_whole_numbers_and_the_last_are_float32(self):
+        for task, seed in itertools.product(range(1, 10), (0, 1)):
+            for k, case in enumerate(check.cases(task, seed)):
+                shown = [getattr(case, name) for name in check.SHOW[task].split()]
+                whole = all((array == np.round(array)).all() for array in shown)
+                self.assertEqual(whole, k < 3)
+                self.assertLessEqual(k < 3, max(array.size for array in shown) <= 36)
+                dtype = np.float32 if k == 6 else np.float64
+                self.assertTrue(all(array.dtype == dtype for array in shown))
+
+    def test_each_is_refused_and_named_alone_with_other_inputs_than_the_checkers(self):
+        for task in range(1, 10):
+            tried, (right, known) = check.cases(task, seed=5), check.answers(task, seed=5)
+            known = list(known)
+            self.assertEqual(len(dict(known)), len(known))
+            for message, cnn in mistakes.wrong(task):
+                with self.subTest(task=task, message=message):
+                    cnn.__file__ = "cnn_naive.py"
+                    outcomes = [check.outcome(task, cnn, case) for case in tried]
+                    status, lines = check.judge(task, cnn, outcomes, right, known, tried)
+                    self.assertEqual(status, check.WRONG)
+                    named = [line for line in lines if line.startswith("This is what")]
+                    self.assertEqual(named, [f"This is what you get if {message}"])
+
+    def test_two_at_once_are_refused(self):
+        for task in range(1, 10):
+            rows = [row for row in mistakes.rows() if start.METHODS[row[0]][0] == task]
+            tried, (right, _) = check.cases(task), check.answers(task)
+            for first, second in zip(rows, rows[1:] + rows[:1]):
+                changes = [(row[0], *change) for row in (first, second) for change in row[2]]
+                cnn = module(with_changes(*changes))
+                outcomes = [check.outcome(task, cnn, case) for case in tried]
+                with self.subTest(task=task, first=first[1], second=second[1]):
+                    status, _ = check.judge(task, cnn, outcomes, right, [], tried)
+                    self.assertEqual(status, check.WRONG)
+
+
+class MessageTest(Folder):
+    def test_a_small_case_is_printed_whole_with_the_first_difference_marked(self):
+        status, _, text = self.check(with_changes(("ReLU.g", "(Z, 0)", "(Z, -1)")), 1)
+        self.assertEqual(status, 1)
+        self.assertNotIn("This is what you get", text)
+        shape, *arrays, where = re.search(
+            r"expected (.*):\n([^:]*)\n +got:\n([^:]*)\n +First difference at (.*):", text
+        ).groups()
+        rows = [[re.sub("[<>]", " ", row).split() for row in part.split("\n")] for part in arrays]
+        expected, got = np.array(rows, float)
+        first = tuple(np.argwhere(expected != got)[0].tolist())
+        self.assertEqual((str(expected.shape), str(list(first))), (shape, where))
+        self.assertTrue((expected == np.maximum(got, 0)).all())
+        self.assertEqual(re.findall(r">(.*)<", arrays[1]), [f"{got[first]:.6g}"])
+        self.assertRegex(text, r"not right\.\n    Z \(2, 3\):\n")  # the input, and nothing else
+
+    def test_what_strikes_the_eye_is_said_of_unknown_mistakes(self):
+        for expected, task, change in (
+            ("is 3 times what it should be", 9, (DX, "+= dZ", "+= 3 * dZ")),
+            ("inf or nan", 2, ("FCLayer_Softmax.g", "np.exp(", "np.nan * np.exp(")),
+            ("got none", 1, (FC, "return self.A", "pass")),
+            ("got (1, 3, 3, 1, 1)", 9, (DX, "iw - p]", "iw - p, :, None]")),
+            ("right for the first sample", 5, (CONV, "f]) +", "f]) * (m < 1) +")),
+            ("expected float32, as the", 9, (DX, "_like(self.A_prev)", "(self.A_prev.shape)")),
+            ("writes into its argument dA", 3, (RELU, "return", "dA *= 2; return 0.5 *")),
+            ("Is something not kept", 8, (CONV, "self.A_prev, self.A =", "_, self.A =")),
+        ):
+            with self.subTest(expected):
+                status, lines = check.compare(task, module(with_changes(change)))
+                self.assertEqual(status, check.WRONG)
+                self.assertIn(expected, "\n".join(lines))
+
+    def test_whatever_the_file_does_the_answer_is_short_and_shows_its_line(self):
+        program = self.folder / "exercises" / "check.py"
+        program.write_text(program.read_text("utf-8").replace("SECONDS = 10", "SECONDS = 3"))
+        for expected, source in (
+            (r"cnn_mine.py, line \d+, in g\n.*Not done after 3 seconds",
+             with_changes(("ReLU.g", "return", "while True: pass\n        return"))),
+            (r"line \d+, in g:\n +return np.maximum\(Y, 0\)\n +NameError: name 'Y'",
+             with_changes(("ReLU.g", "Z, 0", "Y, 0"))),
+            (r'cnn_mine.py", line 1\n +class Layer\(:\n +\^\n +SyntaxError', "class Layer(:"),
+            (r"cnn_mine.py, line 2, in <module>:\n +1 / 0\n +ZeroDivisionError", "\n1 / 0"),
+            (r"SystemExit: 0", "raise SystemExit(0)"),
+            (r"Python itself stops", "import os\nos._exit(0)"),
+            (r"no attribute 'FCLayer_ReLU'", "import numpy"),
+        ):  # fmt: skip
+            with self.subTest(expected):
+                status, said, text = self.check(source, 1)
+                self.assertEqual((status, said), (1, [(1, "wrong")]))
+                self.assertRegex(text, expected)
+                self.assertLess(text.count("\n"), 7)
+        (self.folder / "cnn_mine.py").unlink()
+        for expected, *arguments in (
+            ("cnn_mine.py is missing: `python3 exercises/start.py` writes",),
+            ("nothing.py is missing", "--module", "nothing.py"),
+            ("the tasks are 1 to 11", 12),
+        ):
+            done = self.run_program("check.py", *arguments)
+            self.assertIn(expected, done.stderr)
+            self.assertGreater(done.returncode, 0)
+            self.assertLess(done.stderr.count("\n"), 3)
+
+    def test_the_derivatives_of_ones_own_layers_are_compared_with_differences(self):
         for status, expected, old, new in (
             (check.RIGHT, "of Tanh, Scale are right", "", ""),
             (check.WRONG, "Tanh: dA_prev is not how", "self.A**2", "self.A"),
@@ -323,43 +299,40 @@ class OwnLayerTest(unittest.TestCase):
             (check.OPEN, "Still to be written", OWN, ""),
         ):
             with self.subTest(expected):
-                cnn = module(NAIVE + OWN.replace(old, new))
-                found, lines = check.own_layers(cnn)
+                found, lines = check.own_layers(module(NAIVE + OWN.replace(old, new)))
                 self.assertEqual(found, status)
                 self.assertIn(expected, "\n".join(lines))
 
 
 class HandOutTest(Folder):
     def test_the_folder_has_no_solution_and_its_checker_says_the_same(self):
-        done = self.run_program("hand_out.py", "course")
+        done = self.run_program("hand_out.py", self.folder / "course")
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         here, course = self.folder, self.folder / "course"
-        self.assertEqual({path.name for path in course.rglob("*.*")}, {"cnn_mine.py", "mnist.py",
-                         "requirements.txt", "check.py", "README.md", "answers.npz"})  # fmt: skip
+        names = "README.md answers.npz check.py cnn_mine.py mnist.py requirements.txt"
+        self.assertEqual(" ".join(sorted(path.name for path in course.rglob("*.*"))), names)
         self.assertEqual((course / "cnn_mine.py").read_text("utf-8"), start.skeleton(NAIVE))
         for task, change in (
             (2, ("FCLayer_Softmax.log_g", " - Z.max(axis=1, keepdims=True)", "")),
             (4, ("Network.gradients", "self.layers[first].weight_gradients(dZ)", "pass")),
-            (9, ("ConvLayer.input_gradient", "p : ih - p, p : iw - p", "p:-p, p:-p")),
+            (9, (DX, "p : ih - p, p : iw - p", "p:-p, p:-p")),
         ):
             self.folder = course
             there = self.check(with_changes(change), task)
             self.folder = here
-            self.assertIn("This is what you get if", there[1])
+            self.assertIn("This is what you get if", there[2])
             self.assertEqual(there, self.check(with_changes(change), task))
         self.folder = course
-        self.assertEqual(LINE.findall(self.check(NAIVE, 1, 7)[1]), [("1", "right"), ("7", "right")])
+        self.assertEqual(self.check(NAIVE, 1, 7)[:2], (0, [(1, "right"), (7, "right")]))
         self.folder = here
-        again = self.run_program("hand_out.py", "course")
+        again = self.run_program("hand_out.py", course)
         self.assertEqual(again.returncode, 1)
         self.assertIn("stays as it is", again.stderr)
 
 
 class CourseTest(unittest.TestCase):
-    TEXT = (EXERCISES / "README.md").read_text("utf-8")
-
     def test_links_to_lines_end_in_lessons_where_the_solution_begins(self):
-        for text, whole in zip(self.TEXT.split("# For teachers"), (False, True)):
+        for text, whole in zip(COURSE.split("# For teachers"), (False, True)):
             links = re.findall(r"\[`([\w.]+)`\]\(\.\./(cnn_\w+\.py)#L(\d+)-L(\d+)\)", text)
             self.assertGreater(len(links), 5)
             for name, file, *lines in links:
@@ -370,20 +343,19 @@ class CourseTest(unittest.TestCase):
                 with self.subTest(name):
                     self.assertEqual(lines, [str(found.lineno), str(end.end_lineno)])
 
-    def test_each_lesson_has_its_five_steps_and_the_checkers_answer_is_the_one_it_gives(self):
-        lessons = re.split(r"(?m)^## (?=\d)", self.TEXT.split("# For teachers")[0])[1:]
+    def test_each_lesson_has_its_five_steps_and_the_checker_says_what_is_shown(self):
+        lessons = re.split(r"(?m)^## (?=\d)", COURSE.split("# For teachers")[0])[1:]
         self.assertEqual([int(lesson.split()[0]) for lesson in lessons], list(check.TASKS))
         for task, lesson in enumerate(lessons, 1):
             for step in ("Read", "Predict.", "Write", "Check", "Look."):
                 self.assertIn(f"**{step}", lesson)
             self.assertRegex(lesson, rf"`python3 exercises/check\.py( \d+)* {task}`")
-        changes = [("ConvLayer.forward_propagate", old, new) for old, new in (
-            ("s * i : s * i", "i : i"), ("s * j : s * j", "j : j"))]  # fmt: skip
-        _, lines = check.compare(5, module(with_changes(*changes)))
-        shown = re.search(r"(?s)```text\n.*?\n(.*?)\n```", self.TEXT)[1]
-        self.assertEqual(re.sub(r" +\n", "\n", "\n".join(f"  {line}" for line in lines)), shown)
+        stride = (CONV, "s * i : s * i", "i : i"), (CONV, "s * j : s * j", "j : j")
+        _, lines = check.compare(5, module(with_changes(*stride)))
+        shown = re.search(r"(?s)```text\n.*?\n(.*?)\n```", COURSE)[1]
+        self.assertEqual([f"  {line}" for line in lines], shown.split("\n"))
 
-    def test_the_means_of_the_assignment_with_each_mistake(self):
+    def test_the_means_that_the_faq_gives_for_the_assignment_with_a_mistake(self):
         newer = {"right": 0.5511, "the stride is left out.": 0.5329, "the bias is left out": 0.3327}
         newer |= {"the stride is left out vertically": 0.8314, "the bias is inside": 8.1978}
         newer |= {"the stride is left out horizontally": 0.3, "the window is always": 0.0719}

@@ -113,6 +113,7 @@ class WrongCalls(Case):
                 self.assert_refused(message, layer, *sizes)
             layer = m.ConvLayer(np.int64(2), [np.int8(3), np.uint16(1)], np.int32(1), np.int64(0))
             self.assertEqual(str(layer), "ConvLayer(2, (3, 1), 1, 0)")
+            self.assertEqual(str(m.PoolLayer_Max([2, 1], 3)), "PoolLayer_Max((2, 1), 3)")
 
     def test_samples_and_labels_of_a_network(self):
         X, Y = np.ones((64, 6)), np.eye(4)[np.zeros(64, int)]

@@ -21,6 +21,7 @@ from pathlib import Path
 from unittest import mock
 
 import numpy as np
+import requests
 
 import cnn_sg
 import mnist
@@ -266,7 +267,7 @@ class Runs(Program):
     def test_no_better_than_guessing(self):
         line = "No better than guessing (loss 1.10): try a lower --learning-rate\n"
         for loss, said in ((math.log(3), 2), (9, 2), (math.log(3) - 1e-6, 0), (0.1, 0)):
-            out = self.run_recorder(Recorder(losses=[loss]), "--epochs", 2)
+            out = self.run_recorder(Recorder(test=(loss, 0.5)), "--epochs", 2)
             self.assertEqual(out.count(line), said)
 
     def test_weights_are_saved_after_each_epoch_and_at_the_end(self):
@@ -435,13 +436,13 @@ class Downloads(Folder):
 
     def hurry(self, seconds):
         """A time-out or a deadline comes after so many seconds, as if after ten."""
-        get, clock = mnist.requests.get, time.monotonic
+        get, clock = requests.get, time.monotonic
 
         def get_in_a_hurry(url, timeout, **more):
             self.assertEqual(timeout, (3, 10))
             return get(url, timeout=(seconds, seconds), **more)
 
-        self.patch(mnist.requests, "get", get_in_a_hurry)
+        self.patch(requests, "get", get_in_a_hurry)
         self.patch(mnist.time, "monotonic", lambda: clock() * 10 / seconds)
 
     def load(self, *mirrors):

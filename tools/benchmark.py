@@ -169,7 +169,7 @@ def new_process():
 
 def begin():
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
-    np.empty(30_000_000, np.uint8)  # as in mnist.py: the process keeps what a step frees
+    mnist.keep_freed_memory()
 
 
 def race(make, arguments, threads, rounds, first_steps=1):

@@ -90,7 +90,7 @@ def layer(ours, X, d, channels_last):
 def train(model, seed, folder):
     """What mnist.py does by default; prints the test loss and error after each epoch."""
     torch.manual_seed(seed)
-    np.empty(30_000_000, np.uint8)  # as in mnist.py
+    mnist.keep_freed_memory()
     defaults = mnist.DEFAULTS[model]
     (x, y), (xt, yt) = mnist.load_mnist(folder)
     net = cnn_sg.Network(mnist.models(cnn_sg, 10)[model], seed)
