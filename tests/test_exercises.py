@@ -250,6 +250,7 @@ class MessageTest(Folder):
             ("right for the first sample", 5, (CONV, "f]) +", "f]) * (m < 1) +")),
             ("expected float32, as the", 9, (DX, "_like(self.A_prev)", "(self.A_prev.shape)")),
             ("writes into its argument dA", 3, (RELU, "return", "dA *= 2; return 0.5 *")),
+            ("writes into its argument dZ", 9, (DX, "return", "dZ += 1; return")),
             ("Is something not kept", 8, (CONV, "self.A_prev, self.A =", "_, self.A =")),
         ):
             with self.subTest(expected):
