@@ -1,13 +1,15 @@
-"""How low the error on MNIST goes with NumPy alone: TODO % with one network, TODO with two.
+"""How low the error on MNIST goes with NumPy alone, and batch normalization: about 0.4 %.
 
 The layers are those of cnn_sg.py, with batch normalization between them. Each time an image is
 used, it is shifted, turned, slanted and zoomed a little. The learning rate falls along a cosine.
 
-    python3 examples/record.py 1.npz                 one network, TODO minutes on one core
+    python3 examples/record.py 1.npz                 one network, 12 minutes on one core
     python3 examples/record.py 1.npz 2.npz           another one, and what the two answer together
     python3 examples/record.py 1.npz 2.npz --test    at the end, once: the test set
 
-The last 5,000 training images are not trained on: by them one chooses, never by the test set.
+The last 5,000 training images are held out, not trained on. By them one chooses, never by the test
+set. Wrong were, of seeds 1 and 2: 0.34 and 0.36 % of those held out, together 0.34 %; of the test
+set 0.36 and 0.41 %, together 0.35 %. By those held out, one takes seed 1.
 Needs MNIST. --data tells where it is; what is not there is downloaded.
 """
 

@@ -29,20 +29,7 @@ import mnist
 HERE = Path(mnist.__file__).resolve().parent
 REAL = [HERE, HERE.parent / "shared" / "mnist"]  # where the real files may be
 REAL = [each for each in REAL if all((each / f"{name}.gz").exists() for name in mnist.FILES)]
-POSIX = os.name == "posix"
 FIGURES = r"loss \d+\.\d{4}, error \d+\.\d\d %"
-TEN_LINES = """
-import numpy as np
-import cnn_sg
-from mnist import load_mnist, models, test, train
-
-(x, y), (x_test, y_test) = load_mnist(FOLDER)
-one_hot = np.eye(10, dtype=np.float32)
-net = cnn_sg.Network(models(cnn_sg, 10)["flat"], seed=1)
-for epoch, step, steps, loss, error in train(net, x, one_hot[y], epochs=2, learning_rate=0.2):
-    if step == steps:
-        print(epoch, loss, test(net, x_test, one_hot[y_test]))
-"""
 
 
 def idx(array):
@@ -96,15 +83,21 @@ class Folder(unittest.TestCase):
         return sorted(path.name for path in self.folder.iterdir())
 
 
+def program(*arguments):
+    """The command that starts mnist.py with these arguments."""
+    return [sys.executable, "-W", "error", "mnist.py", *map(str, arguments)]
+
+
 class Program(Folder):
     """mnist.py as a user starts it: start and run_program in a process, run_main in this one."""
 
-    def start(self, *arguments, **more):
-        command = [sys.executable, "-W", "error", "mnist.py", *map(str, arguments)]
-        environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8",
-                       "PYTHON_COLORS": "0"}  # fmt: skip
+    def start(self, *arguments, command=None, cwd=HERE, **more):
+        settings = {"OPENBLAS_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8", "PYTHON_COLORS": "0",
+                    "OMPI_MCA_rmaps_base_oversubscribe": "1",
+                    "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe"}  # fmt: skip
         streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "encoding": "utf-8"}
-        return subprocess.Popen(command, **{"cwd": HERE, "env": environment, **streams, **more})
+        more = {"env": {**os.environ, **settings}, **streams, **more}
+        return subprocess.Popen(command or program(*arguments), cwd=cwd, **more)
 
     def run_program(self, *arguments, code=0, **more):
         """Return what it printed, or, if it is to fail, its one line of error."""
@@ -113,6 +106,16 @@ class Program(Folder):
         self.assertEqual(process.returncode, code, f"{out}{errors}")
         self.assertNotIn("Traceback", errors)
         return out if code == 0 else errors
+
+    def press_ctrl_c(self, process):
+        """Press it after the third line, check what is printed then, and return the errors."""
+        for _ in range(3):
+            process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        out, errors = process.communicate(timeout=30)
+        self.assertRegex(out, r"\nStopped in epoch \d+/1000000, after \d+ mini-batches in all.\n")
+        self.assertRegex(out.splitlines()[-1], rf"^Test set: {FIGURES}$")
+        return errors
 
     def run_main(self, *arguments, code=0, out=None):
         """Return what it printed, or, for wrong options, its error; keep that in any case."""
@@ -135,26 +138,30 @@ class Program(Folder):
 class Recorder:
     """A network that learns nothing, and keeps what it was called with."""
 
-    def __init__(self, losses=(1.0,), test=(0.5, 0.25), during=lambda what: None):
+    def __init__(self, losses=(1.0,), test=(0.5, 0.25), **trouble):
         self.steps, self.tests, self.saved = [], [], []
-        self.losses, self.result, self.during = losses, test, during
+        self.losses, self.result, self.trouble = losses, test, trouble
+
+    def raise_trouble(self, method):
+        if self.trouble.get(method):
+            raise self.trouble[method].pop()
 
     def train(self, X, Y, learning_rate, weight_decay):
         self.steps.append((X, Y, learning_rate, weight_decay))
-        self.during("train")
+        self.raise_trouble("train")
         return [], self.losses[(len(self.steps) - 1) % len(self.losses)], 0.5
 
     def evaluate(self, X, Y):
         self.tests.append((X, Y))
-        self.during("test")
+        self.raise_trouble("evaluate")
         return None, *self.result
 
     def save(self, path):
-        self.during("save")
+        self.raise_trouble("save")
         self.saved.append(len(self.steps))
 
 
-class Training(unittest.TestCase):
+class Training(Folder):
     x = np.arange(10, dtype=np.uint8).reshape(10, 1, 1, 1) * 3
     y = np.eye(10, 11, dtype=np.float32)
 
@@ -167,9 +174,6 @@ class Training(unittest.TestCase):
         figures = [(0.1, 50), (0.2, 50)] * 3
         steps = self.train(Recorder(losses=[0.1, 0.2]))
         self.assertEqual(steps, [number + figure for number, figure in zip(numbers, figures)])
-        net = Recorder()
-        next(mnist.train(net, self.x, self.y, epochs=1, learning_rate=1, batch_size=4))
-        self.assertEqual(len(net.steps), 1)
 
     def test_each_epoch_shuffles_the_images_and_leaves_out_the_remainder(self):
         net = Recorder()
@@ -178,11 +182,6 @@ class Training(unittest.TestCase):
         epochs = [first + second for first, second in zip(images[::2], images[1::2])]
         self.assertEqual({len(set(epoch)) for epoch in epochs}, {8})
         self.assertEqual(len({frozenset(epoch) for epoch in epochs[:6]}), 6)
-        same, other = Recorder(), Recorder()
-        self.train(same)
-        self.train(other, seed=2)
-        first, same, other = (each.steps[0][0].tolist() for each in (net, same, other))
-        self.assertEqual((first == same, first == other), (True, False))
         for X, Y, *_ in net.steps:  # an image stays with its label
             np.testing.assert_array_equal(X.ravel(), np.float32(3 * Y.argmax(axis=1)) / 255)
 
@@ -192,9 +191,12 @@ class Training(unittest.TestCase):
         rates = [rate for _, _, rate, _ in net.steps]
         self.assertEqual(rates, [0.5, 0.5, 0.25, 0.25, 0.125, 0.125])
         self.assertEqual({weight_decay for *_, weight_decay in net.steps}, {0.125})
-        net = Recorder()
-        list(mnist.train(net, np.zeros((64, 1)), np.eye(64), epochs=2, learning_rate=0.5))
-        self.assertEqual([(len(X), *rest) for X, _, *rest in net.steps], [(32, 0.5, 0)] * 4)
+
+    def test_mini_batches_of_32_or_all_images_if_there_are_fewer_and_no_decay(self):
+        for number, batch_size in ((70, 32), (10, 10)):
+            net, x, y = Recorder(), np.zeros((number, 1)), np.eye(number)
+            list(mnist.train(net, x, y, epochs=2, learning_rate=0.5))
+            self.assertEqual({(len(X), *rest) for X, _, *rest in net.steps}, {(batch_size, 0.5, 0)})
 
     def test_uint8_is_scaled_and_floats_are_taken_as_they_are(self):
         for dtype, factor in ((np.uint8, 1 / 255), (np.float32, 1), (np.float64, 1)):
@@ -203,11 +205,6 @@ class Training(unittest.TestCase):
             X, Y, *_ = net.steps[0]
             self.assertEqual(X.dtype, np.float32 if dtype == np.uint8 else dtype)
             np.testing.assert_allclose(X.ravel(), 3 * Y.argmax(axis=1) * factor, rtol=1e-6)
-
-    def test_a_set_smaller_than_a_mini_batch_is_one(self):
-        net = Recorder()
-        self.train(net, batch_size=32, epochs=2)
-        self.assertEqual([len(X) for X, *_ in net.steps], [10, 10])
 
     def test_a_loss_that_is_not_finite_ends_it(self):
         where = r"diverged: .*--learning-rate .epoch 2, mini-batch 1\)"
@@ -222,16 +219,17 @@ class Training(unittest.TestCase):
         self.assertEqual(mnist.test(net, self.x, self.y), (0.5, 25))
         np.testing.assert_array_equal(net.tests[0][0], self.x.astype(np.float32) / 255)
 
-    def test_a_program_of_ten_lines_can_import_it(self):
-        with tempfile.TemporaryDirectory() as folder:
-            for name, content in small_files(classes=10, rows=12).items():
-                (Path(folder) / name).write_bytes(content)
-            program = TEN_LINES.replace("FOLDER", repr(folder))
-            out = subprocess.run([sys.executable, "-W", "error", "-c", program], cwd=HERE,
-                                 capture_output=True, encoding="utf-8", check=False)  # fmt: skip
-        self.assertEqual((len(TEN_LINES.split("\n")), out.stderr), (12, ""))
-        self.assertEqual([line[:2] for line in out.stdout.splitlines()], ["1 ", "2 "])
-
+    def test_a_program_of_ten_lines(self):
+        (x, y), (x_test, y_test) = mnist.load_mnist(self.data()[1])
+        one_hot = np.eye(3, dtype=np.float32)
+        net = cnn_sg.Network([cnn_sg.FlatLayer(), cnn_sg.FCLayer_Softmax(3)], seed=1)
+        errors = []
+        settings = {"epochs": 20, "learning_rate": 0.2, "seed": 1}
+        for _, step, steps, *_ in mnist.train(net, x, one_hot[y], **settings):
+            if step == steps:
+                _, error = mnist.test(net, x_test, one_hot[y_test])
+                errors.append(error)
+        self.assertEqual((len(errors), errors[-1]), (20, 0))
 
     def test_the_models_of_the_readme(self):
         conv, pool = cnn_sg.ConvLayer_ReLU, cnn_sg.PoolLayer_Max(2, 2)
@@ -242,9 +240,6 @@ class Training(unittest.TestCase):
                   f"FlatLayer(), FCLayer_ReLU(500), {softmax}]"}  # fmt: skip
         models = mnist.models(cnn_sg, 10)
         self.assertEqual({name: str(models[name]) for name in models}, layers)
-        settings = {"flat": [12, 0.2, 0.8], "cnn": [6, 0.15, 0.6], "lenet": [8, 0.15, 0.65]}
-        defaults = {name: [*mnist.DEFAULTS[name].values()] for name in mnist.DEFAULTS}
-        self.assertEqual(defaults, settings)  # whoever changes them measures anew
 
 
 class Runs(Program):
@@ -281,40 +276,26 @@ class Runs(Program):
         self.assertEqual((len(net.steps), net.saved), (4, [2]))
 
     def test_a_failed_save_is_a_line_and_training_goes_on_to_the_test(self):
-        def fail(what):
-            if what == "save":
-                raise OSError(28, "No space left on device")
-
-        net, out = Recorder(during=fail), io.StringIO()
+        net, out = Recorder(save=[OSError(28, "No space left on device")] * 3), io.StringIO()
         with self.assertRaisesRegex(OSError, "No space left"):  # at the end, which makes it fail
             self.run_recorder(net, "--epochs", 2, "--save", self.folder / "w.npz", out=out)
         self.assertEqual(len(net.steps), 4)
         self.assertRegex(out.getvalue(), rf"\nTest set: {FIGURES}\n$")
 
-    def interrupted(self, what, *arguments, saving=""):
-        """The output of a run with Ctrl-C in its first step or test, and how much it did."""
-        def interrupt(now):
-            if now == what and not pressed:
-                pressed.append(now)
-                raise KeyboardInterrupt
-
-        pressed, net = [], Recorder(during=interrupt)
-        out = self.run_recorder(net, "--epochs", 5, *arguments, code=130)
-        again = "Ctrl-C again quits at once.\n"
-        self.assertIn(f"\nCtrl-C: no more training, only testing{saving}. {again}", out)
-        self.assertRegex(out, rf"\nTest set: {FIGURES}\n$")
-        return out, len(net.steps), len(net.tests), net.saved
-
     def test_ctrl_c_ends_the_training_and_leads_to_the_test(self):
-        out, *did = self.interrupted("train")
-        self.assertEqual(did, [1, 1, []])
-        self.assertIn("\nStopped in epoch 1/5, after 0 mini-batches in all.\n", out)
-        out, *did = self.interrupted("test")
-        self.assertEqual(did, [2, 2, []])
-        self.assertIn("\nStopped in epoch 1/5, after 2 mini-batches in all.\n", out)
-        weights = ("--save", self.folder / "w.npz")
-        _, *did = self.interrupted("train", *weights, saving=" and saving")
-        self.assertEqual(did, [1, 1, [1]])
+        save = ("--save", self.folder / "w.npz")
+        for method, more, saving, steps, did in (
+            ("train", (), "", 0, (1, 1, [])),
+            ("evaluate", (), "", 2, (2, 2, [])),
+            ("train", save, " and saving", 0, (1, 1, [1])),
+        ):
+            net = Recorder(**{method: [KeyboardInterrupt]})
+            out = self.run_recorder(net, "--epochs", 5, *more, code=130)
+            lines = (f"Ctrl-C: no more training, only testing{saving}. Ctrl-C again quits at once."
+                     f"\nStopped in epoch 1/5, after {steps} mini-batches in all.")  # fmt: skip
+            self.assertIn(f"\n{lines}\n", out)
+            self.assertRegex(out, rf"\nTest set: {FIGURES}\n$")
+            self.assertEqual((len(net.steps), len(net.tests), net.saved), did)
 
     def test_on_a_terminal_a_line_moves_and_tells_the_time_left(self):
         out = io.StringIO()
@@ -330,21 +311,14 @@ class Runs(Program):
 
 
 class Files(Folder):
-    def load(self):
-        return mnist.load_mnist(self.folder)
-
     def test_shapes_and_dtypes_packed_or_not(self):
-        for zipped in (True, False):
+        for zipped in (False, True):
             self.write(zipped=zipped)
             (x_train, y_train), (x_test, y_test) = mnist.load_mnist(str(self.folder))
             arrays = x_train, y_train, x_test, y_test
             shapes = [array.shape for array in arrays]
             self.assertEqual(shapes, [(60, 6, 7, 1), (60,), (30, 6, 7, 1), (30,)])
             self.assertEqual({array.dtype.name for array in arrays}, {"uint8"})
-            self.assertEqual(y_train[:3].tolist(), [0, 1, 2])
-            self.assertGreaterEqual(x_train[2, 3].min(), 150)
-            for path in self.folder.iterdir():
-                path.unlink()
 
     def test_a_wrong_file_is_named_in_one_line_and_left_alone(self):
         self.write()
@@ -366,30 +340,32 @@ class Files(Folder):
                 kept = path.read_bytes()
                 path.write_bytes(content)
                 with self.assertRaisesRegex(ValueError, message) as raised:
-                    self.load()
+                    mnist.load_mnist(self.folder)
                 self.assertIn(str(self.folder), str(raised.exception))
                 self.assertNotIn("\n", str(raised.exception))
                 self.assertEqual(path.read_bytes(), content)
                 path.write_bytes(kept)
-        self.load()
+        mnist.load_mnist(self.folder)
         with self.assertRaisesRegex(OSError, "none: expected a folder of MNIST files, got none"):
             mnist.load_mnist(self.folder / "none")
 
-    def test_only_mnist_itself_in_the_folder_of_mnist_py(self):
-        self.patch(mnist, "HERE", self.folder.resolve())
+    def test_mnist_is_not_mixed_with_other_data(self):
         self.write()
+        self.patch(mnist, "HERE", self.folder.resolve())  # where only MNIST itself may be
         with self.assertRaisesRegex(ValueError, "train-images.*: not of MNIST; .* --data DIR"):
-            self.load()
+            mnist.load_mnist(self.folder)
+        self.patch(mnist, "HERE", HERE)
+        next(self.folder.glob("train-images*")).unlink()
+        with self.assertRaisesRegex(ValueError, "train-labels.*: not of MNIST; move"):
+            mnist.load_mnist(self.folder)
+        self.assertEqual(len(self.names()), 3)
 
     @unittest.skipUnless(REAL, "the real files are not at hand")
-    def test_the_real_mnist(self):
-        (x_train, y_train), (x_test, y_test) = mnist.load_mnist(REAL[0])
-        self.assertEqual((x_train.shape, x_test.shape), ((60_000, 28, 28, 1), (10_000, 28, 28, 1)))
-        self.assertEqual(y_train[:10].tolist(), [5, 0, 4, 1, 9, 2, 1, 3, 1, 4])
-        self.assertEqual(y_test[:5].tolist(), [7, 2, 1, 0, 4])
+    def test_mnist_is_known_by_its_checksums(self):
         for name in mnist.FILES:
-            self.assertTrue(mnist.read_idx(REAL[0] / f"{name}.gz", name)[1])
-            self.assertLess((REAL[0] / f"{name}.gz").stat().st_size, 10_000_000)
+            path = REAL[0] / f"{name}.gz"
+            self.assertTrue(mnist.read_idx(path, name)[1])
+            self.assertLess(path.stat().st_size, 10_000_000)  # more is not downloaded
 
 
 class Mirror(http.server.BaseHTTPRequestHandler):
@@ -431,37 +407,32 @@ class Downloads(Folder):
         self.address = f"http://127.0.0.1:{server.server_address[1]}"
         sums = {name: hashlib.sha256(content).hexdigest() for name, content in MNIST.items()}
         self.patch(mnist, "FILES", sums)
-        self.addCleanup(mock.patch.dict("os.environ", {"no_proxy": "127.0.0.1"}).stop)
-        mock.patch.dict("os.environ", {"no_proxy": "127.0.0.1"}).start()
-
-    def hurry(self, seconds):
-        """A time-out or a deadline comes after so many seconds, as if after ten."""
-        get, clock = requests.get, time.monotonic
-
-        def get_in_a_hurry(url, timeout, **more):
-            self.assertEqual(timeout, (3, 10))
-            return get(url, timeout=(seconds, seconds), **more)
-
-        self.patch(requests, "get", get_in_a_hurry)
-        self.patch(mnist.time, "monotonic", lambda: clock() * 10 / seconds)
+        self.patch(os, "environ", {**os.environ, "no_proxy": "127.0.0.1"})
 
     def load(self, *mirrors):
         """What load_mnist returns, and prints, with these mirrors."""
-        mirrors = [each if "/" in each else f"{self.address}/{each}/" for each in mirrors]
+        mirrors = [f"{self.address}/{each}/" for each in mirrors]
         out = io.StringIO()
         with mock.patch.object(mnist, "MIRRORS", mirrors), contextlib.redirect_stdout(out):
             return mnist.load_mnist(self.folder), out.getvalue()
 
     def test_each_fault_is_a_word_and_leads_to_the_next_mirror(self):
+        get, clock = requests.get, time.monotonic
+
+        def get_in_a_hurry(url, timeout, **more):
+            self.assertEqual(timeout, (3, 10))
+            return get(url, timeout=0.3, **more)
+
+        self.patch(requests, "get", get_in_a_hurry)
+        self.patch(mnist.time, "monotonic", lambda: clock() * 10 / 0.3)  # 10 s are over in 0.3 s
         faults = {
             "403": "HTTPError", "html": "BadGzipFile", "other": "wrong sha256",
             "cut": "ChunkedEncodingError|ConnectionError|wrong sha256",
             "long": "too slow, or too long", "drip": "too slow, or too long",
-            "silent": "ReadTimeout", "http://127.0.0.1:1/": "ConnectionError|ConnectTimeout",
+            "silent": "ReadTimeout",
         }  # fmt: skip
         self.write(n=600)
         names = self.names()
-        self.hurry(0.3)
         for fault, reason in faults.items():
             with self.subTest(fault=fault):
                 next(self.folder.glob("train-images*")).unlink()
@@ -472,22 +443,7 @@ class Downloads(Folder):
                 ((x_train, _), _), out = self.load(fault, "fine")
                 self.assertEqual((x_train.shape, self.names()), ((600, 6, 7, 1), names))
                 self.assertIn("Downloading train-images-idx3-ubyte.gz from 127.0.0.1:", out)
-
-    def test_files_that_are_there_are_not_downloaded(self):
-        self.write(n=600)
-        self.load()
-        next(self.folder.glob("*train-labels*")).unlink()
-        with self.assertRaises(ConnectionError):
-            self.load()
-        self.load("fine")
-
-    def test_mnist_is_not_mixed_with_other_data(self):
-        self.write(n=62)
-        self.load()
-        next(self.folder.glob("*train-images*")).unlink()
-        with self.assertRaisesRegex(ValueError, "train-labels-idx1-ubyte.gz: not of MNIST; move"):
-            self.load("fine")
-        self.assertEqual(len(self.names()), 3)
+                self.load()  # without a mirror, as all files are there
 
     def test_what_cannot_be_written_is_as_good_as_not_there(self):
         full = mock.patch.object(Path, "replace", side_effect=OSError(28, "No space left"))
@@ -495,13 +451,8 @@ class Downloads(Folder):
             self.load("fine", "fine")
         self.assertEqual(self.names(), [])
 
-class CommandLine(Program):
-    def test_a_run_and_its_last_line(self):
-        out = self.run_program("flat", *self.data(), "--epochs", 20, "--batch-size", 8)
-        *_, epoch, last = out.splitlines()
-        self.assertRegex(last, r"^Test set: loss 0.\d{4}, error [0-9]\.\d\d %$")  # it learns
-        self.assertEqual(last.removeprefix("Test set: "), epoch.split("test ")[1])
 
+class CommandLine(Program):
     def test_other_sizes_and_numbers_of_classes(self):
         data = self.data(n=40, rows=26, columns=20, classes=12)
         for model in ("cnn", "lenet"):
@@ -548,8 +499,6 @@ class CommandLine(Program):
             loaded = self.run_main("cnn", version, *data, "--epochs", 0, "--load", weights)
             testing = f"Testing cnn (cnn_{version}) on 8 images"
             self.assertEqual(loaded.splitlines(), [testing, last])
-        with self.assertRaisesRegex(ValueError, "weights.npz"):
-            self.run_main("flat", *data, "--load", weights)
         before = weights.read_bytes()
         more = ("--learning-rate", 1e30, "--save", weights)
         errors = self.run_program("cnn", *data, *more, code=1)
@@ -559,8 +508,7 @@ class CommandLine(Program):
     def test_an_option_that_is_wrong_is_named_with_status_2(self):
         missing = self.folder / "no.npz"
         cases = [
-            ("", "model"), ("cnm", "invalid choice: 'cnm'"),
-            ("cnn --epochs 1.5", "--epochs: invalid int value: '1.5'"),
+            ("cnm", "invalid choice: 'cnm'"),
             ("cnn --epochs -1", "--epochs: expected a number >= 0, got -1"),
             ("cnn --epochs 0", "--epochs 0 need --load"),
             ("cnn --read x.png", "--read and .* need --load"),
@@ -571,9 +519,8 @@ class CommandLine(Program):
             ("cnn --drawn --data .", "not allowed with argument"),
             (f"cnn --load {missing}", "--load: there is no file .*no.npz"),
             (f"cnn --save {self.folder}", "cannot be written"),
-            (f"cnn --save {missing / 'w.npz'}", "cannot be written"),
+            (f"cnn --plot {missing / 'p.png'}", "cannot be written"),
         ]  # fmt: skip
-        cases += [(f"cnn --plot {os.devnull}", "cannot be written")] * POSIX
         for arguments, message in cases:
             with self.subTest(arguments=arguments):
                 errors = self.run_main(*arguments.split(), code=2)
@@ -587,7 +534,10 @@ class CommandLine(Program):
                     "seed": None, "version": "sg", "drawn": False, "mpi": False}  # fmt: skip
         self.assertEqual({name: options[name] for name in expected}, expected)
         told = "".join(self.run_main("--help").split())  # wherever its lines end
-        self.assertIn("Defaults:flat--epochs12--learning-rate0.2--decay0.8;cnn--epochs6", told)
+        for defaults in ("flat--epochs12--learning-rate0.2--decay0.8;",
+                         "cnn--epochs6--learning-rate0.15--decay0.6;",
+                         "lenet--epochs8--learning-rate0.15--decay0.65"):  # fmt: skip
+            self.assertIn(defaults, told)  # whoever changes them measures anew
 
     def test_what_is_wrong_is_one_line_with_status_1(self):
         errors = self.run_program("lenet", *self.data(), code=1)
@@ -621,31 +571,22 @@ class CommandLine(Program):
         done = subprocess.run(command, cwd=HERE, env=environment, capture_output=True, check=True)
         self.assertNotIn(b"THREADS", done.stdout)
 
-    @unittest.skipUnless(POSIX, "on Windows, Ctrl-C would reach the tests, too")
+    @unittest.skipUnless(os.name == "posix", "on Windows, Ctrl-C would reach the tests, too")
     def test_ctrl_c(self):
         weights = self.folder / "weights.npz"
         arguments = ("flat", *self.data(), "--epochs", 1_000_000, "--save", weights)
         with self.start(*arguments) as process:
-            for _ in range(3):
-                process.stdout.readline()
-            process.send_signal(signal.SIGINT)
-            out, errors = process.communicate(timeout=30)
-        self.assertEqual((process.returncode, errors), (130, ""))
-        self.assertRegex(out, r"\nStopped in epoch \d+/1000000, after \d+ mini-batches in all.\n")
-        self.assertRegex(out.splitlines()[-1], rf"^Test set: {FIGURES}$")
-        self.assertTrue(weights.exists())
+            self.assertEqual(self.press_ctrl_c(process), "")
+        self.assertEqual((process.returncode, weights.exists()), (130, True))
 
     def test_alone_with_the_layers_it_trains_and_says_what_an_option_lacks(self):
         for name in ("mnist.py", "cnn_sg.py"):
             shutil.copy(HERE / name, self.folder)
         weights, alone = self.folder / "w.npz", {"cwd": self.folder}
         run = ("flat", *self.data(), "--epochs", 1)
-        self.run_program(*run, "--save", weights, **alone)
+        out = self.run_program(*run, "--save", weights, **alone)
+        self.assertRegex(out, rf"\nTest set: {FIGURES}\n$")
         for option in ("--drawn", "--plot p.png", "--mpi", f"--load {weights} --read x.png"):
             more = ("flat",) if option == "--drawn" else run
             errors = self.run_program(*more, *option.split(), **alone, code=1)
             self.assertRegex(errors, "^mnist.py: .*extras.*: copy the folder extras/ of .*\n$")
-
-
-if __name__ == "__main__":
-    unittest.main(warnings="error")
