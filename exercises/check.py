@@ -259,7 +259,7 @@ def agree(names, outcomes, wrong):
 def difference(expected, got, inputs):
     """Yield lines that say how a result differs, with all its numbers if they are few."""
     if got.shape != expected.shape:
-        shape = f"{got.shape}." if got.size else "none. Is it returned, or kept as self.dW, say?"
+        shape = f"{got.shape}." if got.shape != (0,) else "none. Is it returned, or kept (self.dW)?"
         yield f"Expected an array of shape {expected.shape}, got {shape}"
         return
     differs = ~np.isclose(got, expected, rtol=1e-4, atol=1e-4, equal_nan=True)
