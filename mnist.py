@@ -316,5 +316,5 @@ if __name__ == "__main__":
         sys.exit(130)
     except ModuleNotFoundError as problem:
         sys.exit(f"mnist.py: {problem}: copy the folder extras/ of the project beside mnist.py")
-    except (ArithmeticError, ImportError, MemoryError, OSError, RuntimeError, ValueError) as problem:
-        sys.exit(f"mnist.py: {problem or 'not enough memory'}")
+    except (ArithmeticError, ImportError, MemoryError, OSError, RuntimeError, ValueError) as error:
+        sys.exit(f"mnist.py: {error or 'not enough memory'}")
