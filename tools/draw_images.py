@@ -1,8 +1,7 @@
 """Draw the pictures of the documents into images/: all of them, or those named.
 
-This needs matplotlib; drawn-digits, training and read also need MNIST. The last two are drawn
-together: mnist.py trains for a minute, then reads. live also needs MNIST, Playwright and Chromium.
-speed.png is drawn by benchmark.py --plot.
+This needs matplotlib. training and read also need MNIST, and are drawn together: mnist.py trains for
+a minute, then reads. live needs MNIST, Playwright and Chromium. benchmark.py --plot draws speed.png.
 """
 
 import argparse
@@ -30,7 +29,6 @@ sys.path.insert(0, str(HERE.parent))
 
 import cnn_sg
 import mnist
-from extras import drawn
 
 # Of the windows of a group, one after another: colours that colour-blind eyes tell apart (Okabe
 # and Ito, 2008), and hatches for grey print. The last is of cells in no window.
@@ -203,19 +201,6 @@ def draw_axis(data):
     save("axis", axes)
 
 
-def draw_digits(data):
-    """Digits of extras/drawn.py beside the first ones of the test set of MNIST."""
-    axes = new_axes(21.4, 7.4)  # a cell is a digit
-    _, real = mnist.load_mnist(data)
-    halves = {"drawn by mnist.py --drawn": drawn.draw_digits(400, seed=1), "MNIST": real}
-    for x, (title, (images, labels)) in zip((0.2, 11.2), halves.items()):
-        write(axes, x + 5, 0.6, title, LARGE)
-        columns = [np.vstack(images[labels == digit][:6, :, :, 0]) for digit in range(10)]
-        place = {"extent": (x, x + 10, 7.2, 1.2), "interpolation": "nearest"}
-        axes.imshow(np.hstack(columns), cmap="gray_r", **place)
-    save("drawn-digits", axes)
-
-
 def draw_photo(path, paper, ink, *strokes):
     """Save a picture as of a camera: strokes of a pen in a light that fades to the right."""
     picture = Image.new("RGB", (400, 300), paper)
@@ -281,8 +266,6 @@ PICTURES = {
     "stride-groups": lambda data: draw_groups("stride-groups", 4, 2, 1),
     "backward": draw_backward,
     "axis": draw_axis,
-    "stride-2": lambda data: draw_groups("stride-2", 7, 3, 2),
-    "drawn-digits": draw_digits,
     "training": draw_training,
     "read": draw_training,
     "live": draw_live,
