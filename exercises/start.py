@@ -19,7 +19,7 @@ METHODS = {  # the task of each, and a hint
     "FCLayer.weight_gradients": (3, "dZ is (n_m, num_neurons). Keep self.dW and self.db."),
     "FCLayer.input_gradient": (3, "Return dA_prev."),
     "Layer.step": (4, 'self.weights has names: getattr(self, "W") is self.W. "dW" is, too.'),
-    "Network.gradients": (4, "dZ belongs to the last layer. Go down to self.layers[first]."),
+    "Network.gradients": (4, "dZ belongs to the last layer. Go down to self.layers[learning[0]]."),
     "ConvLayer.forward_propagate": (5, "Pad; self.make_weights; loop. Keep self.A_prev, self.A."),
     "PoolLayer.forward_propagate": (6, "Keep self.A_prev and self.A. Return self.A."),
     "PoolLayer_Max.pool": (6, "window is (fh, fw). Return one number."),
@@ -30,7 +30,7 @@ METHODS = {  # the task of each, and a hint
     "ConvLayer.weight_gradients": (8, "dZ is (n_m, oh, ow, n_f). Keep self.dW and self.db."),
     "ConvLayer.input_gradient": (9, "dZ is (n_m, oh, ow, n_f). Return dA_prev, not padded."),
 }
-STAYS = re.compile(r"^['\"]|_floats|make_weights|= \(?self\.fh|self\._|learning[ ,]|^first =")
+STAYS = re.compile(r"^['\"]|_floats|make_weights|= \(?self\.fh|self\._|learning[ ,]")
 
 
 def methods(source):

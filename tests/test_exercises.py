@@ -246,7 +246,7 @@ class MessageTest(Folder):
             ("is 3 times what it should be", 9, (DX, "+= dZ", "+= 3 * dZ")),
             ("inf or nan", 2, ("FCLayer_Softmax.g", "np.exp(", "np.nan * np.exp(")),
             ("got none", 1, (FC, "return self.A", "pass")),
-            ("got (1, 3, 3, 1, 1)", 9, (DX, "iw - p]", "iw - p, :, None]")),
+            ("got (1, 3, 3, 1, 1)", 9, (DX, "dA_prev[:, p :", "dA_prev[..., None][:, p :")),
             ("right for the first sample", 5, (CONV, "f]) +", "f]) * (m < 1) +")),
             ("expected float32, as the", 9, (DX, "_like(self.A_prev)", "(self.A_prev.shape)")),
             ("writes into its argument dA", 3, (RELU, "return", "dA *= 2; return 0.5 *")),
@@ -314,8 +314,8 @@ class HandOutTest(Folder):
         self.assertEqual((course / "cnn_mine.py").read_text("utf-8"), start.skeleton(NAIVE))
         for task, change in (
             (2, ("FCLayer_Softmax.log_g", " - Z.max(axis=1, keepdims=True)", "")),
-            (4, ("Network.gradients", "self.layers[first].weight_gradients(dZ)", "pass")),
-            (9, (DX, "p : ih - p, p : iw - p", "p:-p, p:-p")),
+            (4, ("Network.gradients", "self.layers[learning[0]].weight_gradients(dZ)", "pass")),
+            (9, (DX, "p : dA_prev.shape[1] - p, p : dA_prev.shape[2] - p", "p:-p, p:-p")),
         ):
             self.folder = course
             there = self.check(with_changes(change), task)
