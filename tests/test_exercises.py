@@ -239,14 +239,14 @@ class MessageTest(Folder):
         self.assertEqual((str(expected.shape), str(list(first))), (shape, where))
         self.assertTrue((expected == np.maximum(got, 0)).all())
         self.assertEqual(re.findall(r">(.*)<", arrays[1]), [f"{got[first]:.6g}"])
-        self.assertRegex(text, r"not right\.\n    Z \(2, 3\):\n")  # the input, and nothing else
+        self.assertRegex(text, r"not right\.\n    Z \(3, 4\):\n")  # the input, and nothing else
 
     def test_what_strikes_the_eye_is_said_of_unknown_mistakes(self):
         for expected, task, change in (
             ("is 3 times what it should be", 9, (DX, "+= dZ", "+= 3 * dZ")),
             ("inf or nan", 2, ("FCLayer_Softmax.g", "np.exp(", "np.nan * np.exp(")),
-            ("got none", 1, (FC, "return self.A", "pass")),
-            ("got (1, 3, 3, 1, 1)", 9, (DX, "dA_prev[:, p :", "dA_prev[..., None][:, p :")),
+            ("is None. Is it", 1, (FC, "return self.A", "pass")),
+            ("got an array of shape (1, 3, 3, 1, 1)", 9, (DX, "dA_prev[:, p :", "dA_prev[..., None][:, p :")),
             ("right for the first sample", 5, (CONV, "f]) +", "f]) * (m < 1) +")),
             ("expected float32, as the", 9, (DX, "_like(self.A_prev)", "(self.A_prev.shape)")),
             ("writes into its argument dA", 3, (RELU, "return", "dA *= 2; return 0.5 *")),
@@ -305,12 +305,28 @@ class MessageTest(Folder):
 
 
 class HandOutTest(Folder):
+    def setUp(self):
+        super().setUp()
+        shutil.copy(ROOT / "cnn_sg.py", self.folder / "cnn_sg.py")
+        for name in ("extras", "images"):
+            shutil.copytree(ROOT / name, self.folder / name)
+
     def test_the_folder_has_no_solution_and_its_checker_says_the_same(self):
         done = self.run_program("hand_out.py", self.folder / "course")
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         here, course = self.folder, self.folder / "course"
-        names = "README.md answers.npz check.py cnn_mine.py mnist.py requirements.txt"
-        self.assertEqual(" ".join(sorted(path.name for path in course.rglob("*.*"))), names)
+        names = "asked.py check.py cnn_mine.py mnist.py stride_groups.py"
+        outside = [path for path in course.rglob("*.py") if path.parent.name != "extras"]
+        self.assertEqual(" ".join(sorted(path.name for path in outside)), names)
+        self.assertTrue((course / "extras" / "drawn.py").exists())
+        self.assertEqual(list(course.rglob("*.npz")), [course / "exercises" / "answers.npz"])
+        self.assertIn("!exercises/answers.npz", (course / ".gitignore").read_text())
+        text = (course / "exercises" / "README.md").read_text("utf-8")
+        self.assertNotRegex(text, r"cnn_naive|start\.py|FAQ|[Tt]eachers|<!--")
+        links = re.findall(r"\]\(([^)#]*)\)", text)
+        self.assertEqual(len(links), 3)
+        for link in links:
+            self.assertTrue((course / "exercises" / link).exists(), link)
         self.assertEqual((course / "cnn_mine.py").read_text("utf-8"), start.skeleton(NAIVE))
         for task, change in (
             (2, ("FCLayer_Softmax.log_g", " - Z.max(axis=1, keepdims=True)", "")),
