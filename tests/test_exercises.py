@@ -110,7 +110,7 @@ class Folder(unittest.TestCase):
 
     def check(self, source, *arguments):
         """Return the exit status, [(task, "right", "open" or "wrong")], and all that is said."""
-        (self.folder / "cnn_mine.py").write_text(source, "utf-8")
+        (self.folder / "cnn_mine.py").write_text(source, "utf-8", "surrogateescape")
         done = self.run_program("check.py", *arguments)
         self.assertNotIn("Traceback", done.stdout + done.stderr)
         said = re.findall(r"(?m)^task (\d+), .*: (right|open|wrong)$", done.stdout)
@@ -156,6 +156,21 @@ class RightTest(Folder):
         self.assertEqual((status, said), (0, [(task, "right") for task in range(1, 12)]))
         times = re.search(r"about ([\d,]+) times as fast", text)[1]
         self.assertGreaterEqual(int(times.replace(",", "")), check.FASTER)
+
+    def test_other_right_ways_are_right(self):
+        log_g = "FCLayer_Softmax.log_g", mistakes.METHODS["FCLayer_Softmax.log_g"].split("\n", 1)[1]
+        step = "Layer.step", "setattr(self, name, np.asarray(W - learning_rate * dW, W.dtype))"
+        exp = "np.log(np.exp(Z - c).sum(axis=1, keepdims=True))"
+        for tasks, change in (
+            ((2, 4), (*log_g, "        return Z - np.logaddexp.reduce(Z, axis=-1)[:, None]")),
+            ((2, 4), (*log_g, f"        c = Z.max(axis=1, keepdims=True)\n        return Z - (c + {exp})")),
+            ((4,), (*step, "W -= learning_rate * dW")),
+            ((3, 9), (RELU, "dA * (self.A > 0)", "np.where(self.A > 0, dA, 0)")),
+        ):  # fmt: skip
+            for task in tasks:
+                with self.subTest(task=task, change=change):
+                    found = check.compare(task, module(with_changes(change)))
+                    self.assertEqual(found, (check.RIGHT, []))
 
     def test_a_skeleton_is_open_and_the_checker_stops_at_the_first_task_unless_told(self):
         status, said, text = self.check(start.skeleton(NAIVE))
@@ -212,6 +227,36 @@ class MistakeTest(unittest.TestCase):
                     named = [line for line in lines if line.startswith("This is what")]
                     self.assertEqual(named, [f"This is what you get if {message}"])
 
+    def test_it_is_named_although_the_dtype_is_wrong_as_well(self):
+        stride = (CONV, "s * i : s * i", "i : i"), (CONV, "s * j : s * j", "j : j")
+        cnn = module(with_changes(*stride, (CONV, "n_f), A_prev.dtype", "n_f)")))
+        self.assertIn("if the stride is left out. ", check.compare(5, cnn)[1][0])
+
+    def test_an_error_of_python_is_not_taken_for_a_mistake(self):
+        for task, change in (
+            (1, (FC, "self.A = self.g", "self.A = g")),
+            (5, (CONV, "np.sum(window", "np.sum(windows")),
+            (9, (DX, "dA_prev = ", "dA = ")),
+        ):
+            status, lines = check.compare(task, module(with_changes(change)))
+            self.assertEqual(status, check.WRONG)
+            self.assertRegex("\n".join(lines), r"^With .* is not right\.\ncnn_naive.*\n.*\nNameError")
+
+    def test_what_only_a_network_or_a_second_call_shows_is_refused(self):
+        loss = "FCLayer_Softmax.loss"
+        for task, *changes in (
+            (4, ("Layer.step", mistakes.METHODS["Layer.step"].split("\n", 2)[2],
+                 "        self.W -= learning_rate * (self.dW + weight_decay * self.W)"
+                 + "; self.b -= learning_rate * self.db")),
+            (2, (loss, "(self.A - Y) / len(Y)", "np.subtract(self.A, Y, out=self.A) / len(Y)")),
+            (3, (RELU, "return", "self.A[self.A > 0] = 1; return")),
+            (3, (FC, "self.A_prev, self.Z = A_prev,",
+                 "self.A_prev, self.Z = getattr(self, 'A_prev', A_prev),")),
+            (9, (RELU, "self.A", "self.Z")),
+        ):  # fmt: skip
+            with self.subTest(task=task, changes=changes):
+                self.assertEqual(check.compare(task, module(with_changes(*changes)))[0], check.WRONG)
+
     def test_two_at_once_are_refused(self):
         for task in range(1, 10):
             rows = [row for row in mistakes.rows() if start.METHODS[row[0]][0] == task]
@@ -250,6 +295,15 @@ class MessageTest(Folder):
             ("right for the first sample", 5, (CONV, "f]) +", "f]) * (m < 1) +")),
             ("expected float32, as the", 9, (DX, "_like(self.A_prev)", "(self.A_prev.shape)")),
             ("writes into its argument dA", 3, (RELU, "return", "dA *= 2; return 0.5 *")),
+            ("got an array of shape (2, 1)", 2,
+             ("FCLayer_Softmax.loss", "np.sum(Y * self.log_g(self.Z))", "np.zeros((2, 1))")),
+            ("got an empty array of shape (1, 0, 0, 1)", 9,
+             (DX, "1] - p, p : dA_prev.shape[2] - p", "1] - p - 9, p : dA_prev.shape[2] - p - 9")),
+            ("Each wrong number is 0.", 9, (DX, "+= dZ", "+= 0 * dZ")),
+            ("no `return`", 6, ("PoolLayer_Max.pool", "return", "_ =")),
+            ("values to unpack", 2,
+             ("FCLayer_Softmax.loss", ", (self.A - Y) / len(Y)", "")),
+            ("It is nearly right", 9, (DX, "+= dZ", "+= 1.000001 * dZ")),
             ("Is something not kept", 8, (CONV, "self.A_prev, self.A =", "_, self.A =")),
         ):
             with self.subTest(expected):
@@ -269,6 +323,10 @@ class MessageTest(Folder):
             (r"cnn_mine.py, line 2, in <module>:\n +1 / 0\n +ZeroDivisionError", "\n1 / 0"),
             (r"SystemExit: 0", "raise SystemExit(0)"),
             (r"Python itself stops", "import os\nos._exit(0)"),
+            (r"Python itself stops", f"import os\nos._exit({check.RIGHT})"),
+            (r"NameError", f"import atexit, os\natexit.register(os._exit, {check.RIGHT})\n"
+             + with_changes(("ReLU.g", "Z, 0", "Y, 0"))),
+            (r"UnicodeDecodeError|SyntaxError", "# caf\udce9"),
             (r"no attribute 'FCLayer_ReLU'", "import numpy"),
         ):  # fmt: skip
             with self.subTest(expected):
@@ -296,6 +354,8 @@ class MessageTest(Folder):
             (check.WRONG, "the same input gives another", "np.tanh(Z)", "Z + np.random.rand()"),
             (check.WRONG, "it writes into its input", "self.A = ", "input *= 2; self.A = "),
             (check.WRONG, "NameError", "np.tanh", "tanh"),
+            (check.WRONG, "dA_prev is float64 in a float32", "dA * (1", "dA * np.ones(1) * (1"),
+            (check.WRONG, "Scale: dW is not how", "self.dW = ", "self.dW = (0 if self.dW is None else self.dW) + "),
             (check.OPEN, "Still to be written", OWN, ""),
         ):
             with self.subTest(expected):
