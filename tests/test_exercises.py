@@ -294,7 +294,7 @@ class MessageTest(Folder):
             ("got an array of shape (1, 3, 3, 1, 1)", 9, (DX, "dA_prev[:, p :", "dA_prev[..., None][:, p :")),
             ("right for the first sample", 5, (CONV, "f]) +", "f]) * (m < 1) +")),
             ("expected float32, as the", 9, (DX, "_like(self.A_prev)", "(self.A_prev.shape)")),
-            ("writes into its argument dA", 3, (RELU, "return", "dA *= 2; return 0.5 *")),
+            ("dA is written into", 3, (RELU, "return", "dA *= 2; return 0.5 *")),
             ("got an array of shape (2, 1)", 2,
              ("FCLayer_Softmax.loss", "np.sum(Y * self.log_g(self.Z))", "np.zeros((2, 1))")),
             ("got an empty array of shape (1, 0, 0, 1)", 9,
@@ -388,6 +388,11 @@ class HandOutTest(Folder):
         for link in links:
             self.assertTrue((course / "exercises" / link).exists(), link)
         self.assertEqual((course / "cnn_mine.py").read_text("utf-8"), start.skeleton(NAIVE))
+        (course / "exercises" / "answers.npz").rename(course / "kept")
+        self.folder = course
+        self.assertIn("\n  exercises/answers.npz is missing", self.check(NAIVE, 1)[2])
+        self.folder = here
+        (course / "kept").rename(course / "exercises" / "answers.npz")
         for task, change in (
             (2, ("FCLayer_Softmax.log_g", " - Z.max(axis=1, keepdims=True)", "")),
             (4, ("Network.gradients", "self.layers[learning[0]].weight_gradients(dZ)", "pass")),
