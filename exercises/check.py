@@ -159,9 +159,11 @@ def agree(names, outcomes, wrong, tried, dtypes):
 def difference(expected, got, inputs):
     """Yield lines that say how a result differs, with all its numbers if they are few."""
     if got.shape != expected.shape:
-        what = f"an array of shape {expected.shape}" if expected.shape else "a single number"
-        kind = "an array" if got.size else "an empty array"
-        yield f"Expected {what}, got {kind} of shape {got.shape}."
+        what = [
+            f"an {'' if array.size else 'empty '}array of shape {array.shape}"
+            if array.ndim else "a single number" for array in (expected, got)
+        ]  # fmt: skip
+        yield f"Expected {what[0]}, got {what[1]}."
         return
     differs, digits = ~np.isclose(got, expected, rtol=1e-4, atol=1e-4, equal_nan=True), 6
     if not differs.any():
