@@ -40,6 +40,10 @@ def stride_groups():
     return imports + ast.get_source_segment(source, function) + "\n"
 
 
+def differ(one, other):
+    return one.dtype != other.dtype or not np.array_equal(one, other, equal_nan=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="it must not exist yet")
@@ -51,7 +55,9 @@ def main():
         right, known = check.answers(task)
         for text, results in [("right", right), *known]:
             for k, values in enumerate(results):
-                numbers |= {f"{task}|{text}|{k}|{name}": values[name] for name in values}
+                for name, array in values.items():
+                    if text == "right" or "ended by" in values or differ(array, right[k][name]):
+                        numbers[f"{task}|{text}|{k}|{name}"] = array
     course = for_students((check.HERE / "README.md").read_text("utf-8"))
     images = re.findall(r"\(\.\./(images/[^)]*)\)", course)
     for name in ("exercises", "images"):
