@@ -343,7 +343,7 @@ def say(task, status, lines):
 
 def check_apart(task, path):
     command = [sys.executable, "-B", __file__, "--here", "--module", str(path), str(task)]
-    token, limit = secrets.token_hex(), MINUTES * 60
+    token, limit = secrets.token_hex(), round(MINUTES * 60)
     pipes = {"input": token + "\n", "stderr": subprocess.PIPE, "timeout": limit}
     try:
         process = subprocess.run(command, check=False, text=True, errors="replace", **pipes)

@@ -345,6 +345,14 @@ class MessageTest(Folder):
             self.assertGreater(done.returncode, 0)
             self.assertLess(done.stderr.count("\n"), 3)
 
+    def test_a_task_ends_even_if_the_file_has_put_off_the_limit(self):
+        program = self.folder / "exercises" / "check.py"
+        program.write_text(program.read_text("utf-8").replace("MINUTES = 2", "MINUTES = 0.05"))
+        source = "import faulthandler\nfaulthandler.cancel_dump_traceback_later()\nwhile True: pass"
+        status, said, text = self.check(source, 1)
+        self.assertEqual((status, said), (1, [(1, "wrong")]))
+        self.assertIn("Not done after 3 seconds: an endless loop?", text)
+
     def test_the_derivatives_of_ones_own_layers_are_compared_with_differences(self):
         for status, expected, old, new in (
             (check.RIGHT, "of Tanh, Scale are right", "", ""),
