@@ -18,7 +18,7 @@ METHODS = {  # the task of each, and a hint
     "ReLU.times_g_prime": (3, "Return dZ = dA g'(Z). self.A = g(Z) is kept."),
     "FCLayer.weight_gradients": (3, "dZ is (n_m, num_neurons). Keep self.dW and self.db."),
     "FCLayer.input_gradient": (3, "Return dA_prev."),
-    "Layer.step": (4, 'self.weights has names: getattr(self, "W") is self.W. "dW" is, too.'),
+    "Layer.step": (4, 'Names: getattr(self, "W") is self.W. setattr(self, "W", X) makes it X.'),
     "Network.gradients": (4, "dZ belongs to the last layer. Go down to self.layers[learning[0]]."),
     "ConvLayer.forward_propagate": (5, "Pad; self.make_weights; loop. Keep self.A_prev, self.A."),
     "PoolLayer.forward_propagate": (6, "Keep self.A_prev and self.A. Return self.A."),

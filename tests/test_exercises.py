@@ -364,6 +364,7 @@ class MessageTest(Folder):
             (check.WRONG, "NameError", "np.tanh", "tanh"),
             (check.WRONG, "dA_prev is float64 in a float32", "dA * (1", "dA * np.ones(1) * (1"),
             (check.WRONG, "Scale: dW is not how", "self.dW = ", "self.dW = (0 if self.dW is None else self.dW) + "),
+            (check.WRONG, "with shapes (3,6) (5,)", "np.full(input.shape[1]", "np.full(5"),
             (check.OPEN, "Still to be written", OWN, ""),
         ):
             with self.subTest(expected):
