@@ -289,6 +289,7 @@ class MessageTest(Folder):
     def test_what_strikes_the_eye_is_said_of_unknown_mistakes(self):
         for expected, task, change in (
             ("is 3 times what it should be", 9, (DX, "+= dZ", "+= 3 * dZ")),
+            ("inf or nan", 9, (DX, "+= dZ[m, i, j, f]", "+= (dZ[m, i, j, f] if i else np.inf)")),
             ("inf or nan", 2, ("FCLayer_Softmax.g", "np.exp(", "np.nan * np.exp(")),
             ("is None. Is it", 1, (FC, "return self.A", "pass")),
             ("got an array of shape (1, 3, 3, 1, 1)", 9, (DX, "dA_prev[:, p :", "dA_prev[..., None][:, p :")),
