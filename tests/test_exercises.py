@@ -163,7 +163,7 @@ class RightTest(Folder):
         exp = "np.log(np.exp(Z - c).sum(axis=1, keepdims=True))"
         for tasks, change in (
             ((2, 4), (*log_g, "        return Z - np.logaddexp.reduce(Z, axis=-1)[:, None]")),
-            ((2, 4), (*log_g, f"        c = Z.max(axis=1, keepdims=True)\n        return Z - (c + {exp})")),
+            ((2, 4), (*log_g, f"        c = Z.max(axis=1, keepdims=True); return Z - (c + {exp})")),
             ((4,), (*step, "W -= learning_rate * dW")),
             ((3, 9), (RELU, "dA * (self.A > 0)", "np.where(self.A > 0, dA, 0)")),
         ):  # fmt: skip
@@ -240,7 +240,8 @@ class MistakeTest(unittest.TestCase):
         ):
             status, lines = check.compare(task, module(with_changes(change)))
             self.assertEqual(status, check.WRONG)
-            self.assertRegex("\n".join(lines), r"^With .* is not right\.\ncnn_naive.*\n.*\nNameError")
+            said = "\n".join(lines)
+            self.assertRegex(said, r"^With .* is not right\.\ncnn_naive.*\n.*\nNameError")
 
     def test_what_only_a_network_or_a_second_call_shows_is_refused(self):
         loss = "FCLayer_Softmax.loss"
@@ -255,7 +256,8 @@ class MistakeTest(unittest.TestCase):
             (9, (RELU, "self.A", "self.Z")),
         ):  # fmt: skip
             with self.subTest(task=task, changes=changes):
-                self.assertEqual(check.compare(task, module(with_changes(*changes)))[0], check.WRONG)
+                status, _ = check.compare(task, module(with_changes(*changes)))
+                self.assertEqual(status, check.WRONG)
 
     def test_two_at_once_are_refused(self):
         for task in range(1, 10):
@@ -292,7 +294,8 @@ class MessageTest(Folder):
             ("inf or nan", 9, (DX, "+= dZ[m, i, j, f]", "+= (dZ[m, i, j, f] if i else np.inf)")),
             ("inf or nan", 2, ("FCLayer_Softmax.g", "np.exp(", "np.nan * np.exp(")),
             ("is None. Is it", 1, (FC, "return self.A", "pass")),
-            ("got an array of shape (1, 3, 3, 1, 1)", 9, (DX, "dA_prev[:, p :", "dA_prev[..., None][:, p :")),
+            ("got an array of shape (1, 3, 3, 1, 1)", 9,
+             (DX, "dA_prev[:, p :", "dA_prev[..., None][:, p :")),
             ("right for the first sample", 5, (CONV, "f]) +", "f]) * (m < 1) +")),
             ("expected float32, as the", 9, (DX, "_like(self.A_prev)", "(self.A_prev.shape)")),
             ("dA is written into", 3, (RELU, "return", "dA *= 2; return 0.5 *")),
@@ -364,7 +367,8 @@ class MessageTest(Folder):
             (check.WRONG, "it writes into its input", "self.A = ", "input *= 2; self.A = "),
             (check.WRONG, "NameError", "np.tanh", "tanh"),
             (check.WRONG, "dA_prev is float64 in a float32", "dA * (1", "dA * np.ones(1) * (1"),
-            (check.WRONG, "Scale: dW is not how", "self.dW = ", "self.dW = (0 if self.dW is None else self.dW) + "),
+            (check.WRONG, "Scale: dW is not how", "self.dW = ",
+             "self.dW = (0 if self.dW is None else self.dW) + "),
             (check.WRONG, "with shapes (3,6) (5,)", "np.full(input.shape[1]", "np.full(5"),
             (check.OPEN, "Still to be written", OWN, ""),
         ):
