@@ -110,7 +110,7 @@ class Folder(unittest.TestCase):
 
     def check(self, source, *arguments):
         """Return the exit status, [(task, "right", "open" or "wrong")], and all that is said."""
-        (self.folder / "cnn_mine.py").write_text(source, "utf-8")
+        (self.folder / "cnn_mine.py").write_text(source, "utf-8", "surrogateescape")
         done = self.run_program("check.py", *arguments)
         self.assertNotIn("Traceback", done.stdout + done.stderr)
         said = re.findall(r"(?m)^task (\d+), .*: (right|open|wrong)$", done.stdout)
@@ -156,6 +156,21 @@ class RightTest(Folder):
         self.assertEqual((status, said), (0, [(task, "right") for task in range(1, 12)]))
         times = re.search(r"about ([\d,]+) times as fast", text)[1]
         self.assertGreaterEqual(int(times.replace(",", "")), check.FASTER)
+
+    def test_other_right_ways_are_right(self):
+        log_g = "FCLayer_Softmax.log_g", mistakes.METHODS["FCLayer_Softmax.log_g"].split("\n", 1)[1]
+        step = "Layer.step", "setattr(self, name, np.asarray(W - learning_rate * dW, W.dtype))"
+        exp = "np.log(np.exp(Z - c).sum(axis=1, keepdims=True))"
+        for tasks, change in (
+            ((2, 4), (*log_g, "        return Z - np.logaddexp.reduce(Z, axis=-1)[:, None]")),
+            ((2, 4), (*log_g, f"        c = Z.max(axis=1, keepdims=True); return Z - (c + {exp})")),
+            ((4,), (*step, "W -= learning_rate * dW")),
+            ((3, 9), (RELU, "dA * (self.A > 0)", "np.where(self.A > 0, dA, 0)")),
+        ):  # fmt: skip
+            for task in tasks:
+                with self.subTest(task=task, change=change):
+                    found = check.compare(task, module(with_changes(change)))
+                    self.assertEqual(found, (check.RIGHT, []))
 
     def test_a_skeleton_is_open_and_the_checker_stops_at_the_first_task_unless_told(self):
         status, said, text = self.check(start.skeleton(NAIVE))
@@ -212,6 +227,38 @@ class MistakeTest(unittest.TestCase):
                     named = [line for line in lines if line.startswith("This is what")]
                     self.assertEqual(named, [f"This is what you get if {message}"])
 
+    def test_it_is_named_although_the_dtype_is_wrong_as_well(self):
+        stride = (CONV, "s * i : s * i", "i : i"), (CONV, "s * j : s * j", "j : j")
+        cnn = module(with_changes(*stride, (CONV, "n_f), A_prev.dtype", "n_f)")))
+        self.assertIn("if the stride is left out. ", check.compare(5, cnn)[1][0])
+
+    def test_an_error_of_python_is_not_taken_for_a_mistake(self):
+        for task, change in (
+            (1, (FC, "self.A = self.g", "self.A = g")),
+            (5, (CONV, "np.sum(window", "np.sum(windows")),
+            (9, (DX, "dA_prev = ", "dA = ")),
+        ):
+            status, lines = check.compare(task, module(with_changes(change)))
+            self.assertEqual(status, check.WRONG)
+            said = "\n".join(lines)
+            self.assertRegex(said, r"^With .* is not right\.\ncnn_naive.*\n.*\nNameError")
+
+    def test_what_only_a_network_or_a_second_call_shows_is_refused(self):
+        loss = "FCLayer_Softmax.loss"
+        for task, *changes in (
+            (4, ("Layer.step", mistakes.METHODS["Layer.step"].split("\n", 2)[2],
+                 "        self.W -= learning_rate * (self.dW + weight_decay * self.W)"
+                 + "; self.b -= learning_rate * self.db")),
+            (2, (loss, "(self.A - Y) / len(Y)", "np.subtract(self.A, Y, out=self.A) / len(Y)")),
+            (3, (RELU, "return", "self.A[self.A > 0] = 1; return")),
+            (3, (FC, "self.A_prev, self.Z = A_prev,",
+                 "self.A_prev, self.Z = getattr(self, 'A_prev', A_prev),")),
+            (9, (RELU, "self.A", "self.Z")),
+        ):  # fmt: skip
+            with self.subTest(task=task, changes=changes):
+                status, _ = check.compare(task, module(with_changes(*changes)))
+                self.assertEqual(status, check.WRONG)
+
     def test_two_at_once_are_refused(self):
         for task in range(1, 10):
             rows = [row for row in mistakes.rows() if start.METHODS[row[0]][0] == task]
@@ -239,18 +286,28 @@ class MessageTest(Folder):
         self.assertEqual((str(expected.shape), str(list(first))), (shape, where))
         self.assertTrue((expected == np.maximum(got, 0)).all())
         self.assertEqual(re.findall(r">(.*)<", arrays[1]), [f"{got[first]:.6g}"])
-        self.assertRegex(text, r"not right\.\n    Z \(2, 3\):\n")  # the input, and nothing else
+        self.assertRegex(text, r"not right\.\n    Z \(3, 4\):\n")  # the input, and nothing else
 
     def test_what_strikes_the_eye_is_said_of_unknown_mistakes(self):
         for expected, task, change in (
             ("is 3 times what it should be", 9, (DX, "+= dZ", "+= 3 * dZ")),
+            ("inf or nan", 9, (DX, "+= dZ[m, i, j, f]", "+= (dZ[m, i, j, f] if i else np.inf)")),
             ("inf or nan", 2, ("FCLayer_Softmax.g", "np.exp(", "np.nan * np.exp(")),
-            ("got none", 1, (FC, "return self.A", "pass")),
-            ("got (1, 3, 3, 1, 1)", 9, (DX, "[2] - p]", "[2] - p, :, None]")),
+            ("is None. Is it", 1, (FC, "return self.A", "pass")),
+            ("got an array of shape (1, 3, 3, 1, 1)", 9,
+             (DX, "dA_prev[:, p :", "dA_prev[..., None][:, p :")),
             ("right for the first sample", 5, (CONV, "f]) +", "f]) * (m < 1) +")),
             ("expected float32, as the", 9, (DX, "_like(self.A_prev)", "(self.A_prev.shape)")),
-            ("writes into its argument dA", 3, (RELU, "return", "dA *= 2; return 0.5 *")),
-            ("writes into its argument dZ", 9, (DX, "return", "dZ += 1; return")),
+            ("dA is written into", 3, (RELU, "return", "dA *= 2; return 0.5 *")),
+            ("got an array of shape (2, 1)", 2,
+             ("FCLayer_Softmax.loss", "np.sum(Y * self.log_g(self.Z))", "np.zeros((2, 1))")),
+            ("got an empty array of shape (1, 0, 0, 1)", 9,
+             (DX, "1] - p, p : dA_prev.shape[2] - p", "1] - p - 9, p : dA_prev.shape[2] - p - 9")),
+            ("Each wrong number is 0.", 9, (DX, "+= dZ", "+= 0 * dZ")),
+            ("no `return`", 6, ("PoolLayer_Max.pool", "return", "_ =")),
+            ("values to unpack", 2,
+             ("FCLayer_Softmax.loss", ", (self.A - Y) / len(Y)", "")),
+            ("It is nearly right", 9, (DX, "+= dZ", "+= 1.000001 * dZ")),
             ("Is something not kept", 8, (CONV, "self.A_prev, self.A =", "_, self.A =")),
         ):
             with self.subTest(expected):
@@ -270,6 +327,10 @@ class MessageTest(Folder):
             (r"cnn_mine.py, line 2, in <module>:\n +1 / 0\n +ZeroDivisionError", "\n1 / 0"),
             (r"SystemExit: 0", "raise SystemExit(0)"),
             (r"Python itself stops", "import os\nos._exit(0)"),
+            (r"Python itself stops", f"import os\nos._exit({check.RIGHT})"),
+            (r"NameError", f"import atexit, os\natexit.register(os._exit, {check.RIGHT})\n"
+             + with_changes(("ReLU.g", "Z, 0", "Y, 0"))),
+            (r"UnicodeDecodeError|SyntaxError", "# caf\udce9"),
             (r"no attribute 'FCLayer_ReLU'", "import numpy"),
         ):  # fmt: skip
             with self.subTest(expected):
@@ -288,6 +349,14 @@ class MessageTest(Folder):
             self.assertGreater(done.returncode, 0)
             self.assertLess(done.stderr.count("\n"), 3)
 
+    def test_a_task_ends_even_if_the_file_has_put_off_the_limit(self):
+        program = self.folder / "exercises" / "check.py"
+        program.write_text(program.read_text("utf-8").replace("MINUTES = 2", "MINUTES = 0.05"))
+        source = "import faulthandler\nfaulthandler.cancel_dump_traceback_later()\nwhile True: pass"
+        status, said, text = self.check(source, 1)
+        self.assertEqual((status, said), (1, [(1, "wrong")]))
+        self.assertIn("Not done after 3 seconds: an endless loop?", text)
+
     def test_the_derivatives_of_ones_own_layers_are_compared_with_differences(self):
         for status, expected, old, new in (
             (check.RIGHT, "of Tanh, Scale are right", "", ""),
@@ -297,6 +366,10 @@ class MessageTest(Folder):
             (check.WRONG, "the same input gives another", "np.tanh(Z)", "Z + np.random.rand()"),
             (check.WRONG, "it writes into its input", "self.A = ", "input *= 2; self.A = "),
             (check.WRONG, "NameError", "np.tanh", "tanh"),
+            (check.WRONG, "dA_prev is float64 in a float32", "dA * (1", "dA * np.ones(1) * (1"),
+            (check.WRONG, "Scale: dW is not how", "self.dW = ",
+             "self.dW = (0 if self.dW is None else self.dW) + "),
+            (check.WRONG, "with shapes (3,6) (5,)", "np.full(input.shape[1]", "np.full(5"),
             (check.OPEN, "Still to be written", OWN, ""),
         ):
             with self.subTest(expected):
@@ -306,17 +379,38 @@ class MessageTest(Folder):
 
 
 class HandOutTest(Folder):
+    def setUp(self):
+        super().setUp()
+        shutil.copy(ROOT / "cnn_sg.py", self.folder / "cnn_sg.py")
+        for name in ("extras", "images"):
+            shutil.copytree(ROOT / name, self.folder / name)
+
     def test_the_folder_has_no_solution_and_its_checker_says_the_same(self):
         done = self.run_program("hand_out.py", self.folder / "course")
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         here, course = self.folder, self.folder / "course"
-        names = "README.md answers.npz check.py cnn_mine.py mnist.py requirements.txt"
-        self.assertEqual(" ".join(sorted(path.name for path in course.rglob("*.*"))), names)
+        names = "asked.py check.py cnn_mine.py mnist.py stride_groups.py"
+        outside = [path for path in course.rglob("*.py") if path.parent.name != "extras"]
+        self.assertEqual(" ".join(sorted(path.name for path in outside)), names)
+        self.assertTrue((course / "extras" / "drawn.py").exists())
+        self.assertEqual(list(course.rglob("*.npz")), [course / "exercises" / "answers.npz"])
+        self.assertIn("!exercises/answers.npz", (course / ".gitignore").read_text())
+        text = (course / "exercises" / "README.md").read_text("utf-8")
+        self.assertNotRegex(text, r"cnn_naive|start\.py|FAQ|[Tt]eachers|<!--")
+        links = re.findall(r"\]\(([^)#]*)\)", text)
+        self.assertEqual(len(links), 3)
+        for link in links:
+            self.assertTrue((course / "exercises" / link).exists(), link)
         self.assertEqual((course / "cnn_mine.py").read_text("utf-8"), start.skeleton(NAIVE))
+        (course / "exercises" / "answers.npz").rename(course / "kept")
+        self.folder = course
+        self.assertIn("\n  exercises/answers.npz is missing", self.check(NAIVE, 1)[2])
+        self.folder = here
+        (course / "kept").rename(course / "exercises" / "answers.npz")
         for task, change in (
             (2, ("FCLayer_Softmax.log_g", " - Z.max(axis=1, keepdims=True)", "")),
             (4, ("Network.gradients", "self.layers[learning[0]].weight_gradients(dZ)", "pass")),
-            (9, (DX, "dwindow +=", "dwindow[...] =")),
+            (9, (DX, "p : dA_prev.shape[1] - p, p : dA_prev.shape[2] - p", "p:-p, p:-p")),
         ):
             self.folder = course
             there = self.check(with_changes(change), task)
