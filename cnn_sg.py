@@ -130,13 +130,15 @@ class Layer:
 
     def make_weights(self, dtype, W_shape, b_shape):
         """Draw W as He et al. (2015) for ReLU, else Glorot and Bengio (2010); or check W and b."""
-        fan_in = math.prod(W_shape[:-1])  # fh fw n_c, or n_in
-        fan_out = math.prod(W_shape[:-2]) * W_shape[-1]  # fh fw n_f, or num_neurons
-        variance = 2 / fan_in if self.initialization == "He" else 2 / (fan_in + fan_out)
-        W = self.rng.normal(0, math.sqrt(variance), W_shape) if self.W is None else self.W
-        b = np.zeros(b_shape) if self.b is None else self.b
-        have, need = (np.shape(W), np.shape(b)), (W_shape, b_shape)
-        self.check(have == need, f"an input that fits W and b {have}", f"one for {need}")
+        W, b = self.W, np.zeros(b_shape) if self.b is None else self.b
+        if W is None:
+            fan_in = math.prod(W_shape[:-1])  # fh fw n_c, or n_in
+            fan_out = math.prod(W_shape[:-2]) * W_shape[-1]  # fh fw n_f, or num_neurons
+            variance = 2 / fan_in if self.initialization == "He" else 2 / (fan_in + fan_out)
+            W = self.rng.normal(0, math.sqrt(variance), W_shape)
+        have = np.shape(W), np.shape(b)
+        if have != (W_shape, b_shape):
+            raise ValueError(f"{self}: expected an input for W, b {have}, got one for {W_shape}")
         self.W, self.b = np.asarray(W, dtype), np.asarray(b, dtype)
 
     def __repr__(self):
