@@ -277,7 +277,8 @@ def shares(options):
         A = np.ones((2048, 2048), np.float32)
         peak = 2 * len(A) ** 3 / other.submit(least, np.matmul, A, A).result()
         print(f"\nOne thread multiplies 2048 x 2048 matrices at {peak / 1e9:.0f} GFLOP/s.")
-        heading("Where the time goes: one thread", "", "ms", "products", "of peak", "memory", "Python")
+        columns = ("", "ms", "products", "of peak", "memory", "Python")
+        heading("Where the time goes: one thread", *columns)
         for model, batch in itertools.product(MODELS, options.batches):
             seconds, products, flop, python = other.submit(measure_shares, model, batch).result()
             memory = seconds - products - python
@@ -352,7 +353,7 @@ def draw(steps, whole, path):
             bars.setdefault(kind, {})[model] = ratio
     for side, ratios in whole.items():
         bars[f"a whole run {side}, PyTorch on all cores"] = ratios
-    axes = Figure(figsize=(8, 3.9), layout="constrained").subplots()
+    axes = Figure(figsize=(9, 3.9), layout="constrained").subplots()
     width = 0.84 / len(bars)
     for k, (kind, ratios) in enumerate(bars.items()):
         places = np.arange(len(MODELS)) + (k - (len(bars) - 1) / 2) * width
@@ -364,7 +365,7 @@ def draw(steps, whole, path):
     axes.set_ylabel("PyTorch's time / ours", fontsize=13)
     axes.set_title("Above 1, NumPy is faster than PyTorch", fontsize=15)
     axes.margins(y=0.1)
-    axes.legend(fontsize=12, frameon=False)
+    axes.figure.legend(fontsize=12, frameon=False, loc="outside lower center", ncols=2)
     axes.figure.savefig(path, dpi=150, format="png")
     print(f"\nPicture: {path}")
 
