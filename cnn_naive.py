@@ -65,7 +65,7 @@ class Layer:
             self.check(dW is not None, "gradients before step", "none yet")
             if name == "W" and weight_decay:
                 dW = dW + weight_decay * W
-            setattr(self, name, np.asarray(W - learning_rate * dW, W.dtype))
+            setattr(self, name, np.asarray(W - learning_rate * dW, W.dtype))  # W may be shared
 
     def backpropagate(self, dA, learning_rate):
         """gradients, then step, for a layer that is in no Network. Returns dA_prev."""

@@ -1,7 +1,7 @@
 """Draw the pictures of the documents into images/: all of them, or those named.
 
-This needs matplotlib. training and read also need MNIST, and are drawn together: mnist.py trains for
-a minute, then reads. live needs MNIST, Playwright and Chromium. benchmark.py --plot draws speed.png.
+This needs matplotlib. training and read also need MNIST, and are drawn together: mnist.py trains,
+then reads. live needs MNIST, Playwright and Chromium. benchmark.py --plot draws speed.png.
 """
 
 import argparse
