@@ -10,8 +10,7 @@ import numpy as np
 try:
     from matplotlib.figure import Figure
 except ImportError:
-    install = f"{sys.executable} -m pip install matplotlib"
-    raise ImportError(f"--plot needs matplotlib: {install}") from None
+    raise OSError(f"--plot needs matplotlib: {sys.executable} -m pip install matplotlib") from None
 
 
 def plot_training(path, history, tests, net, x, y, title):
@@ -35,7 +34,8 @@ def plot_training(path, history, tests, net, x, y, title):
         steps, _, errors = np.transpose(tests)
         axes.plot(steps, errors, "o-", color="tab:red")
         axes.set(ylabel="test error after each epoch, % (dots)", ylim=(0, 1.2 * max(errors) + 0.1))
-    answers, labels = net.predict(np.divide(x, 255, dtype=np.float32)).argmax(axis=1), y.argmax(axis=1)
+    answers = net.predict(np.divide(x, 255, dtype=np.float32)).argmax(axis=1)
+    labels = y.argmax(axis=1)
     wrong = np.flatnonzero(answers != labels)
     W, lower = net.layers[0].W, right
     if W is not None and W.ndim == 4:
