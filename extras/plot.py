@@ -10,7 +10,7 @@ import numpy as np
 try:
     from matplotlib.figure import Figure
 except ImportError:
-    raise OSError(f"--plot needs matplotlib: {sys.executable} -m pip install matplotlib") from None
+    raise ImportError(f"--plot needs this: {sys.executable} -m pip install matplotlib") from None
 
 
 def plot_training(path, history, tests, net, x, y, title):
